@@ -1,0 +1,1 @@
+"""The wire: what travels over HTTP and topics, as msgspec Structs and nothing else."""

@@ -1,0 +1,62 @@
+"""What auth, gateway and services tell one another about who is calling."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+SCOPE_LOG = "log"
+SCOPE_READ = "read"
+SCOPE_ADMIN = "admin"
+SCOPE_OPERATOR = "operator"
+SCOPE_GATEWAY = "gateway"
+"""Held by the gateway's own principal alone: it may ask auth to verify a key."""
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is calling, as the gateway vouches for it in a signed token.
+
+    Attributes:
+        scopes: what the key may do: `log`, `read`, `admin`, `operator`.
+        requests_per_minute: the limit of the key; None is no limit.
+        logs_per_month: the account's monthly quota of records; None is no limit.
+        expires_at: epoch second at which the token that carries it ends.
+    """
+
+    account_id: UUID
+    key_id: UUID
+    scopes: tuple[str, ...]
+    requests_per_minute: int | None = None
+    logs_per_month: int | None = None
+    expires_at: int = 0
+
+
+class KeyLookup(msgspec.Struct, frozen=True):
+    """The gateway's question: whose key has this SHA-256 (lower-case hex)?"""
+
+    key_sha256: str
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """Auth's answer to a `KeyLookup` that found a live key.
+
+    Attributes:
+        expires_at: epoch second at which the key itself ends; None is never.
+    """
+
+    account_id: UUID
+    key_id: UUID
+    scopes: tuple[str, ...]
+    tier: str
+    requests_per_minute: int | None
+    logs_per_month: int | None
+    expires_at: int | None
+
+
+class KeysChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """Event `keys.changed`: whatever was cached of this account's keys is out of date."""
+
+    v: int = 1
+    account_id: UUID
+    key_ids: tuple[UUID, ...] = ()
+    changed_at: datetime

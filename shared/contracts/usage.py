@@ -1,0 +1,129 @@
+"""Usage records: the request, the answer and the two events. Amounts in events are decimal strings."""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+import msgspec
+
+MAX_TOKENS: Final = 1_000_000_000
+MAX_COST_USD: Final = 1_000_000
+MAX_METADATA_BYTES: Final = 16 * 1024
+MAX_METADATA_DEPTH: Final = 16
+MAX_LOG_BODY_BYTES: Final = 64 * 1024
+MAX_BATCH_BODY_BYTES: Final = 5 * 1024 * 1024
+MAX_BATCH_RECORDS: Final = 1000
+MAX_LATENCY_MS: Final = 1_000_000_000_000
+ABSENT: Final = msgspec.Raw(b"")
+NULL: Final = msgspec.Raw(b"null")
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+Text = Annotated[str, msgspec.Meta(max_length=255)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_LATENCY_MS)]
+ServiceTier = Literal["standard", "batch", "flex", "priority"]
+CostStatus = Literal[
+    "priced", "client", "model_not_in_registry", "no_pricing_in_registry", "no_pricing_for_tier"
+]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class UsageLog(msgspec.Struct, kw_only=True):
+    """`POST /api/v1/log`: one call to an LLM, as the caller counted it.
+
+    `input_tokens` include cached reads, cache writes and audio; `output_tokens` include reasoning and audio.
+    `provider:model` or `provider/model` in `model` may stand for both names. Unknown fields are ignored.
+    """
+
+    model: Name
+    provider: Name | None = None
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cached_input_tokens: Count = 0
+    cache_write_5m_tokens: Count = 0
+    cache_write_1h_tokens: Count = 0
+    reasoning_tokens: Count = 0
+    audio_input_tokens: Count = 0
+    audio_output_tokens: Count = 0
+    service_tier: ServiceTier | None = None
+    cost: msgspec.Raw = ABSENT
+    latency_ms: Milliseconds | None = None
+    origin: Text | None = None
+    id_at_origin: Text | None = None
+    alias: Text | None = None
+    profile: Text | None = None
+    metadata: msgspec.Raw = ABSENT
+    timestamp: Instant | None = None
+    idempotency_key: Name | None = None
+
+
+class CostLine(msgspec.Struct, frozen=True):
+    """Which tokens met which rate. Amounts are decimal strings in events and plain numbers in answers."""
+
+    kind: str
+    tokens: int
+    usd_per_million: str | msgspec.Raw
+    usd: str | msgspec.Raw
+
+
+class UsageLogged(msgspec.Struct, kw_only=True):
+    """Event `usage.logged`: one accepted record with the price pinned at acceptance.
+
+    Attributes:
+        log_id: names the record for ever; two events with one log id are one record.
+        model: the name as sent; `model_key` is the registry key it resolved to, or None.
+        occurred_at: the event's own time, UTC; statistics count it in that day.
+        received_at: when it was accepted, UTC; quotas count it in that month.
+        cost: what every sum uses: the client's cost where it was given, else the calculated one.
+        metadata: the JSON object as it was sent.
+    """
+
+    v: int = 1
+    log_id: UUID
+    account_id: UUID
+    key_id: UUID
+    occurred_at: datetime
+    received_at: datetime
+    provider: str
+    model: str
+    model_key: str | None
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    service_tier: str = "standard"
+    alias: str | None = None
+    profile: str | None = None
+    origin: str | None = None
+    id_at_origin: str | None = None
+    latency_ms: int | None = None
+    metadata: msgspec.Raw = NULL
+    idempotency_key: str | None = None
+    client_cost: str | None = None
+    calculated_cost: str | None = None
+    calculated_status: str
+    cost: str | None
+    cost_status: str
+    registry_version: str | None
+    cost_breakdown: list[CostLine] = []
+
+
+class UsageRated(UsageLogged, kw_only=True):
+    """Event `usage.rated`: a record that has been priced again from its pinned version, stored and rolled up."""
+
+    rated_at: datetime
+
+
+class LogAnswer(msgspec.Struct, kw_only=True):
+    """The answer to one accepted record. `cost` is null where the record could not be priced."""
+
+    log_id: UUID
+    cost: msgspec.Raw
+    timestamp: str
+    cost_status: CostStatus
+    registry_version: str | None
+    cost_breakdown: list[CostLine]

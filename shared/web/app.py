@@ -1,0 +1,155 @@
+"""One way to build a service's HTTP application: problems, principals and the OpenAPI document included."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.config.app import AppConfig
+from litestar.connection import ASGIConnection
+from litestar.di import Provide
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    ValidationException,
+)
+from litestar.exceptions import (
+    NotFoundException as RouteNotFoundException,
+)
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import ASGIApp, ControllerRouterHandler
+
+from shared import errors
+from shared.contracts.keys import Principal
+from shared.errors import Fault, InvalidFieldError, LLMRingError
+from shared.web.asgi import ClientGoneError, find_header, without_empty_parameters
+from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier
+from shared.web.problems import encode_problem
+
+OPENAPI_PATH = "/internal/openapi.json"
+
+_log = logging.getLogger(__name__)
+
+_BY_STATUS: dict[int, type[LLMRingError]] = {
+    400: errors.MalformedRequestError,
+    401: errors.UnauthenticatedError,
+    403: errors.ForbiddenError,
+    404: errors.NotFoundError,
+    405: errors.MethodNotAllowedError,
+    413: errors.TooLargeError,
+    415: errors.UnsupportedMediaTypeError,
+    422: errors.InvalidFieldError,
+}
+
+
+def build_app(
+    title: str,
+    handlers: Sequence[ControllerRouterHandler],
+    *,
+    principals: PrincipalVerifier,
+    version: str,
+    max_body_bytes: int = 1024 * 1024,
+    documented: Sequence[ControllerRouterHandler] = (),
+    on_app: Sequence[Any] = (),
+) -> ASGIApp:
+    """Build the ASGI application of one service.
+
+    A handler that takes `principal: Principal` answers 401 without a valid token; one that takes
+    `caller: Principal | None` also serves requests without one.
+
+    Args:
+        title: of the OpenAPI document.
+        handlers: Litestar route handlers.
+        principals: checks the gateway's token.
+        version: of the OpenAPI document.
+        max_body_bytes: larger bodies answer 413 before they are read whole.
+        documented: handlers that only describe, in the OpenAPI document, what an `@asgi` fast lane serves.
+        on_app: Litestar plugins, for instance for OpenAPI schemas of special types.
+    """
+
+    def provide_principal(request: Request[Any, Any, Any]) -> Principal:
+        return principals.verify(find_header(request.scope["headers"], PRINCIPAL_HEADER))
+
+    def provide_caller(request: Request[Any, Any, Any]) -> Principal | None:
+        token = find_header(request.scope["headers"], PRINCIPAL_HEADER)
+        return None if token is None else principals.verify(token)
+
+    def options(routes: Sequence[ControllerRouterHandler]) -> AppConfig:
+        return AppConfig(
+            route_handlers=list(routes),
+            dependencies={
+                "principal": Provide(provide_principal, sync_to_thread=False),
+                "caller": Provide(provide_caller, sync_to_thread=False),
+            },
+            exception_handlers={Exception: answer_exception},
+            request_max_body_size=max_body_bytes,
+            plugins=list(on_app),
+            openapi_config=OpenAPIConfig(
+                title=title,
+                version=version,
+                path="/internal",
+                render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            ),
+        )
+
+    app = Litestar.from_config(options(handlers))
+    if documented:
+        app.openapi_schema.paths = {
+            **(app.openapi_schema.paths or {}),
+            **(Litestar.from_config(options([*handlers, *documented])).openapi_schema.paths or {}),
+        }
+    return without_empty_parameters(app)
+
+
+def answer_exception(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Turn whatever a handler raised into a problem document; what is not ours to tell stays in the log."""
+    if isinstance(error, ClientGoneError):
+        return Response(b"", status_code=400)
+    known = error if isinstance(error, LLMRingError) else typed_error(error)
+    if known.kind is errors.Kind.INTERNAL:
+        _log.error("unexpected error on %s", request.scope["path"], exc_info=error)
+    status, body, headers = encode_problem(known, request.scope)
+    response = Response(body, status_code=status, media_type="application/problem+json")
+    for key, value in headers:
+        response.headers[key.decode()] = value.decode()
+    if isinstance(error, MethodNotAllowedException) and error.headers:
+        response.headers.update(error.headers)
+    return response
+
+
+def typed_error(error: Exception) -> LLMRingError:
+    """Translate one of Litestar's own errors; anything else is an internal error."""
+    if isinstance(error, ValidationException):
+        return InvalidFieldError.all(list(_faults(error)) or [Fault("body", str(error.detail))])
+    if isinstance(error, RecursionError):
+        return errors.MalformedRequestError("The body is nested too deeply.")
+    if isinstance(error, UnicodeDecodeError):
+        return errors.MalformedRequestError("The body is not valid UTF-8.")
+    if isinstance(error, RouteNotFoundException):
+        return errors.NotFoundError("There is nothing at this path.")
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        kind = _BY_STATUS.get(error.status_code, errors.MalformedRequestError)
+        return kind(_sentence(error.detail))
+    return LLMRingError("unexpected")
+
+
+def _faults(error: ValidationException) -> Sequence[Fault]:
+    extra = error.extra if isinstance(error.extra, list) else []
+    return [
+        _fault(str(item.get("key") or "data"), str(item.get("message", "is not valid")))
+        for item in extra
+        if isinstance(item, dict)
+    ]
+
+
+def _fault(key: str, message: str) -> Fault:
+    # Litestar calls the body `data`, and says only that when there is none.
+    if key == "data":
+        return Fault("body", "a JSON body is required" if message == "'data'" else message)
+    return Fault(key, message)
+
+
+def _sentence(detail: str) -> str:
+    text = detail or "The request could not be understood"
+    return text if text.endswith((".", "!", "?")) else text + "."
