@@ -1,7 +1,12 @@
 """Time as an argument, so that tests can hold it still."""
 
+import re
 from datetime import UTC, datetime
 from typing import Protocol
+
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,6})\d*)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
 
 
 class Clock(Protocol):
@@ -32,5 +37,22 @@ class FixedClock:
 
 
 def rfc3339(at: datetime) -> str:
-    """Write an instant as RFC 3339 in UTC with `Z`: `2026-05-03T12:00:00Z`, microseconds only where needed."""
+    """Write an instant as RFC 3339, UTC, `Z`: `2026-05-03T12:00:00Z`, microseconds only where needed."""
     return at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Read an RFC 3339 instant into UTC. Digits beyond the microsecond are cut, never rounded into the next day.
+
+    Raises:
+        ValueError: not RFC 3339, no such date or time, no zone, or outside the years 1 to 9999 in UTC.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError("must be an RFC 3339 time with a zone, such as 2026-05-03T12:00:00Z")
+    day, time, fraction, zone = match.groups()
+    try:
+        at = datetime.fromisoformat(f"{day}T{time}.{(fraction or '0'):0<6}{zone.upper()}")
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is not a possible date and time") from None

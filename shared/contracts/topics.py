@@ -1,4 +1,4 @@
-"""Topic names and their partition counts. The class and its topic map by rule: `UsageRated` is `usage.rated`."""
+"""Topic names and their partition counts. The name follows the class: `UsageRated` is `usage.rated`."""
 
 from typing import Final
 

@@ -17,6 +17,22 @@ MAX_LATENCY_MS: Final = 1_000_000_000_000
 ABSENT: Final = msgspec.Raw(b"")
 NULL: Final = msgspec.Raw(b"null")
 
+# JSON that is passed on as it is; the schema is for the OpenAPI document.
+UsdNumber = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "number", "minimum": 0})]
+UsdNumberOrNull = Annotated[
+    msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["number", "null"], "minimum": 0})
+]
+ObjectOrNull = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["object", "null"]})]
+
+
+def _absent() -> msgspec.Raw:
+    return ABSENT
+
+
+def _null() -> msgspec.Raw:
+    return NULL
+
+
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text = Annotated[str, msgspec.Meta(max_length=255)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
@@ -25,7 +41,7 @@ ServiceTier = Literal["standard", "batch", "flex", "priority"]
 CostStatus = Literal[
     "priced", "client", "model_not_in_registry", "no_pricing_in_registry", "no_pricing_for_tier"
 ]
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+InstantText = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class UsageLog(msgspec.Struct, kw_only=True):
@@ -46,24 +62,24 @@ class UsageLog(msgspec.Struct, kw_only=True):
     audio_input_tokens: Count = 0
     audio_output_tokens: Count = 0
     service_tier: ServiceTier | None = None
-    cost: msgspec.Raw = ABSENT
+    cost: UsdNumberOrNull = msgspec.field(default_factory=_absent)
     latency_ms: Milliseconds | None = None
     origin: Text | None = None
     id_at_origin: Text | None = None
     alias: Text | None = None
     profile: Text | None = None
-    metadata: msgspec.Raw = ABSENT
-    timestamp: Instant | None = None
+    metadata: ObjectOrNull = msgspec.field(default_factory=_absent)
+    timestamp: InstantText | None = None
     idempotency_key: Name | None = None
 
 
 class CostLine(msgspec.Struct, frozen=True):
-    """Which tokens met which rate. Amounts are decimal strings in events and plain numbers in answers."""
+    """Which tokens met which rate, in an event: amounts are decimal strings."""
 
     kind: str
     tokens: int
-    usd_per_million: str | msgspec.Raw
-    usd: str | msgspec.Raw
+    usd_per_million: str
+    usd: str
 
 
 class UsageLogged(msgspec.Struct, kw_only=True):
@@ -101,7 +117,7 @@ class UsageLogged(msgspec.Struct, kw_only=True):
     origin: str | None = None
     id_at_origin: str | None = None
     latency_ms: int | None = None
-    metadata: msgspec.Raw = NULL
+    metadata: ObjectOrNull = msgspec.field(default_factory=_null)
     idempotency_key: str | None = None
     client_cost: str | None = None
     calculated_cost: str | None = None
@@ -113,17 +129,39 @@ class UsageLogged(msgspec.Struct, kw_only=True):
 
 
 class UsageRated(UsageLogged, kw_only=True):
-    """Event `usage.rated`: a record that has been priced again from its pinned version, stored and rolled up."""
+    """Event `usage.rated`: a record priced again from its pinned version, stored and rolled up."""
 
     rated_at: datetime
+
+
+class AnswerLine(msgspec.Struct, frozen=True):
+    """Which tokens met which rate, in an answer: amounts are plain JSON numbers, exact."""
+
+    kind: str
+    tokens: int
+    usd_per_million: UsdNumber
+    usd: UsdNumber
 
 
 class LogAnswer(msgspec.Struct, kw_only=True):
     """The answer to one accepted record. `cost` is null where the record could not be priced."""
 
     log_id: UUID
-    cost: msgspec.Raw
+    cost: UsdNumberOrNull
     timestamp: str
-    cost_status: CostStatus
+    cost_status: str
     registry_version: str | None
-    cost_breakdown: list[CostLine]
+    cost_breakdown: list[AnswerLine]
+
+
+def as_number(amount: str | None) -> msgspec.Raw:
+    """A decimal string as a JSON number with all its digits, None as null."""
+    return NULL if amount is None else msgspec.Raw(amount.encode())
+
+
+def answer_lines(breakdown: list[CostLine]) -> list[AnswerLine]:
+    """The lines of an event as those of an answer."""
+    return [
+        AnswerLine(line.kind, line.tokens, as_number(line.usd_per_million), as_number(line.usd))
+        for line in breakdown
+    ]

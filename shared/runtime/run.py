@@ -1,6 +1,6 @@
 """Run services in this process until a signal: start, serve, drain, stop.
 
-SIGTERM and SIGINT drain: no new connection is taken, requests in flight and batches in hand are finished, then
+SIGTERM and SIGINT drain: no new connection is taken, requests in flight and batches in hand finish, then
 the process ends with status 0. A second signal ends it at once.
 """
 

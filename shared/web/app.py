@@ -16,8 +16,10 @@ from litestar.exceptions import (
 from litestar.exceptions import (
     NotFoundException as RouteNotFoundException,
 )
+from litestar.handlers import ASGIRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.plugins import OpenAPISchemaPlugin
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from shared import errors
@@ -26,6 +28,7 @@ from shared.errors import Fault, InvalidFieldError, LLMRingError
 from shared.web.asgi import ClientGoneError, find_header, without_empty_parameters
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier
 from shared.web.problems import encode_problem
+from shared.web.schemas import RawSchemaPlugin
 
 OPENAPI_PATH = "/internal/openapi.json"
 
@@ -51,7 +54,7 @@ def build_app(
     version: str,
     max_body_bytes: int = 1024 * 1024,
     documented: Sequence[ControllerRouterHandler] = (),
-    on_app: Sequence[Any] = (),
+    schemas: Sequence[OpenAPISchemaPlugin] = (),
 ) -> ASGIApp:
     """Build the ASGI application of one service.
 
@@ -65,7 +68,7 @@ def build_app(
         version: of the OpenAPI document.
         max_body_bytes: larger bodies answer 413 before they are read whole.
         documented: handlers that only describe, in the OpenAPI document, what an `@asgi` fast lane serves.
-        on_app: Litestar plugins, for instance for OpenAPI schemas of special types.
+        schemas: plugins that describe special types in the OpenAPI document.
     """
 
     def provide_principal(request: Request[Any, Any, Any]) -> Principal:
@@ -84,7 +87,7 @@ def build_app(
             },
             exception_handlers={Exception: answer_exception},
             request_max_body_size=max_body_bytes,
-            plugins=list(on_app),
+            plugins=[RawSchemaPlugin(), *schemas],
             openapi_config=OpenAPIConfig(
                 title=title,
                 version=version,
@@ -95,10 +98,10 @@ def build_app(
 
     app = Litestar.from_config(options(handlers))
     if documented:
-        app.openapi_schema.paths = {
-            **(app.openapi_schema.paths or {}),
-            **(Litestar.from_config(options([*handlers, *documented])).openapi_schema.paths or {}),
-        }
+        described = [each for each in handlers if not isinstance(each, ASGIRouteHandler)]
+        description = Litestar.from_config(options([*described, *documented])).openapi_schema
+        app.openapi_schema.paths = description.paths
+        app.openapi_schema.components = description.components
     return without_empty_parameters(app)
 
 

@@ -1,0 +1,104 @@
+"""What travels over auth's public HTTP paths: msgspec Structs and nothing else.
+
+Unknown fields of a request are ignored (wire contract, "Everywhere").
+"""
+
+from datetime import datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from services.auth.store.accounts import Role
+from services.auth.tiers import LimitName, Tier, TierName
+
+MAX_PAGE: Final = 500
+
+Text = Annotated[str, msgspec.Meta(max_length=255)]
+RequestsPerMinute = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+LogsPerMonth = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)]
+RetentionDays = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
+
+
+class RegisterRequest(msgspec.Struct, kw_only=True):
+    """`POST /api/v1/register`. The password has 10 characters to 1,024 bytes in UTF-8, in NFC."""
+
+    email: str
+    password: str
+    organization: Text | None = None
+
+    def __repr__(self) -> str:
+        return f"RegisterRequest(email={self.email!r})"  # the password never reaches a log or a traceback
+
+
+class Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """The new account, and its key: it cannot be shown again."""
+
+    api_key: str
+    account_id: UUID
+    email: str
+    organization: str | None
+    tier: Tier
+
+
+class CliRegisterRequest(msgspec.Struct, kw_only=True):
+    """`POST /api/v1/cli/register`, as `llmring register` sends it. `project_name` names the key."""
+
+    email: str
+    organization: Text | None = None
+    project_name: Text | None = None
+    accept_terms: bool = False
+
+
+class CliRegistered(msgspec.Struct, frozen=True, kw_only=True):
+    """The key of the new account, which has no password yet; the key cannot be shown again."""
+
+    api_key: str
+    dashboard_url: str
+    api_key_active: bool = True
+
+
+class AccountChange(msgspec.Struct, kw_only=True):
+    """`PATCH /api/v1/admin/accounts/{id}`: what is absent stays as it is.
+
+    A tier puts the account on that tier's limits and drops its own ones, except those in the same request.
+    A limit of null is no limit.
+    """
+
+    tier: TierName | UnsetType = UNSET
+    requests_per_minute: RequestsPerMinute | UnsetType | None = UNSET
+    logs_per_month: LogsPerMonth | UnsetType | None = UNSET
+    retention_days: RetentionDays | UnsetType | None = UNSET
+    suspended: bool | UnsetType = UNSET
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """An account as an operator sees it.
+
+    Attributes:
+        requests_per_minute: in force now, by the account's own limit or by its tier; null is no limit.
+        logs_per_month: likewise.
+        retention_days: likewise.
+        own_limits: which of the three are the account's own.
+    """
+
+    account_id: UUID
+    email: str
+    organization: str | None
+    role: Role
+    tier: TierName
+    requests_per_minute: int | None
+    logs_per_month: int | None
+    retention_days: int | None
+    own_limits: list[LimitName]
+    suspended: bool
+    suspended_at: datetime | None
+    created_at: datetime
+
+
+class AccountPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Accounts, newest first; `next` is the `cursor` of the following page, or null on the last one."""
+
+    accounts: list[AccountView]
+    next: UUID | None

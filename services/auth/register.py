@@ -1,0 +1,129 @@
+"""Open an account: its row, its first key and the event of both, in one transaction."""
+
+from typing import NamedTuple
+
+from services.auth.announce import KeyChanges, note_change
+from services.auth.api_keys import CUSTOMER_SCOPES, new_api_key
+from services.auth.emails import Email, parse_email
+from services.auth.passwords import PasswordHashes, parse_password
+from services.auth.store.accounts import Account, insert_account
+from services.auth.store.api_keys import insert_api_key
+from shared.clock import Clock
+from shared.errors import ConflictError, Fault, InvalidFieldError
+from shared.ids import uuid7
+from shared.postgres import Database
+
+
+class NewAccount(NamedTuple):
+    """An account and the plain text of its first key, in the one moment in which it is known."""
+
+    account: Account
+    api_key: str
+
+    def __repr__(self) -> str:
+        return f"NewAccount(account_id={self.account.account_id})"  # the plain key never reaches a log
+
+
+class Registration:
+    """Opens customers' accounts, on the free tier."""
+
+    def __init__(
+        self, database: Database, changes: KeyChanges, passwords: PasswordHashes, clock: Clock
+    ) -> None:
+        self._database = database
+        self._changes = changes
+        self._passwords = passwords
+        self._clock = clock
+
+    async def register(self, *, email: str, password: str, organization: str | None) -> NewAccount:
+        """Open an account with a password.
+
+        Raises:
+            InvalidFieldError: an argument is wrong; all that are wrong are named.
+            ConflictError: the address has an account.
+            UnavailableError: the database is away, or too many passwords are being hashed.
+        """
+        faults: list[Fault] = []
+        address = _parse_email(email, faults)
+        secret = _parse_password(password, faults)
+        organization = _parse_text("organization", organization, faults)
+        if address is None or secret is None or faults:
+            raise InvalidFieldError.all(faults)
+        password_hash = await self._passwords.hash(secret)
+        return await self._open(address, organization, password_hash=password_hash, key_name=None)
+
+    async def register_from_cli(
+        self, *, email: str, organization: str | None, project_name: str | None, accept_terms: bool
+    ) -> NewAccount:
+        """Open an account without a password, for `llmring register`.
+
+        Raises:
+            InvalidFieldError: an argument is wrong, or the terms are not accepted.
+            ConflictError: the address has an account.
+            UnavailableError: the database is away.
+        """
+        faults: list[Fault] = []
+        address = _parse_email(email, faults)
+        organization = _parse_text("organization", organization, faults)
+        project_name = _parse_text("project_name", project_name, faults)
+        if not accept_terms:
+            faults.append(Fault("accept_terms", "must be true: the terms have to be accepted."))
+        if address is None or faults:
+            raise InvalidFieldError.all(faults)
+        return await self._open(address, organization, password_hash=None, key_name=project_name)
+
+    async def _open(
+        self, email: Email, organization: str | None, *, password_hash: str | None, key_name: str | None
+    ) -> NewAccount:
+        now = self._clock.now()
+        key, key_id = new_api_key(), uuid7()
+        account = Account(
+            account_id=uuid7(),
+            email=email.address,
+            organization=organization,
+            tier="free",
+            role="customer",
+            own_limits={},
+            suspended_at=None,
+            created_at=now,
+        )
+        async with self._database.transaction() as connection:
+            if not await insert_account(
+                connection, account, email_key=email.key, password_hash=password_hash
+            ):
+                raise ConflictError("This email address already has an account.")
+            await insert_api_key(
+                connection,
+                account_id=account.account_id,
+                key_id=key_id,
+                key_sha256=key.sha256,
+                prefix=key.prefix,
+                name=key_name,
+                scopes=CUSTOMER_SCOPES,
+                created_at=now,
+            )
+            event = await note_change(connection, account.account_id, now, [key_id])
+        await self._changes.publish(event)
+        return NewAccount(account, key.plain)
+
+
+def _parse_email(text: str, faults: list[Fault]) -> Email | None:
+    try:
+        return parse_email(text)
+    except ValueError as error:
+        faults.append(Fault("email", str(error)))
+        return None
+
+
+def _parse_password(text: str, faults: list[Fault]) -> str | None:
+    try:
+        return parse_password(text)
+    except ValueError as error:
+        faults.append(Fault("password", str(error)))
+        return None
+
+
+def _parse_text(field: str, text: str | None, faults: list[Fault]) -> str | None:
+    if text is not None and "\0" in text:
+        faults.append(Fault(field, "must not contain a NUL character."))
+    return (text or "").strip() or None

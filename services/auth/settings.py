@@ -1,0 +1,30 @@
+"""What can be set of the auth service."""
+
+from typing import Annotated
+
+import msgspec
+
+_AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Plain values; only the command line reads the environment.
+
+    The defaults of argon2id are the second recommended option of RFC 9106, section 4. Each running hash takes
+    its memory whole, so `password_hashes_at_once` times that is what a flood of registrations can take.
+
+    Attributes:
+        public_url: where people reach this deployment, without a slash at the end.
+        password_hash_memory_kib: memory of one hash, at least 8 per lane.
+        password_hash_passes: passes over that memory.
+        password_hash_lanes: threads of one hash.
+        password_hashes_at_once: hashes computed at a time, beside the event loop.
+        password_hashes_waiting: requests that may wait for one; more are told to come back.
+    """
+
+    public_url: str = "http://127.0.0.1:8080"
+    password_hash_memory_kib: Annotated[int, msgspec.Meta(ge=8)] = 64 * 1024
+    password_hash_passes: _AtLeastOne = 3
+    password_hash_lanes: _AtLeastOne = 4
+    password_hashes_at_once: _AtLeastOne = 2
+    password_hashes_waiting: _AtLeastOne = 64

@@ -1,0 +1,1 @@
+"""The tables of the `auth` schema: accounts, API keys, outbox."""

@@ -1,0 +1,87 @@
+"""The table of API keys. Plain keys are never here, only their SHA-256."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from services.auth.store.accounts import Role, own_limits_of
+from services.auth.tiers import OwnLimits, TierName
+from shared.postgres import Connection
+
+INSERT_API_KEY: Final = """
+INSERT INTO auth.api_keys (account_id, key_id, key_sha256, prefix, name, scopes, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+
+
+async def insert_api_key(
+    connection: Connection,
+    *,
+    account_id: UUID,
+    key_id: UUID,
+    key_sha256: bytes,
+    prefix: str,
+    name: str | None,
+    scopes: Sequence[str],
+    created_at: datetime,
+    expires_at: datetime | None = None,
+) -> None:
+    """Add a key; `expires_at` None is never."""
+    await connection.execute(
+        INSERT_API_KEY, account_id, key_id, key_sha256, prefix, name, list(scopes), created_at, expires_at
+    )
+
+
+class LiveKey(NamedTuple):
+    """A key that opens something, with what its account allows."""
+
+    account_id: UUID
+    key_id: UUID
+    scopes: tuple[str, ...]
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    role: Role
+    tier: TierName
+    own_limits: OwnLimits
+
+
+FIND_LIVE_KEY: Final = """
+SELECT k.account_id, k.key_id, k.scopes, k.expires_at, k.last_used_at, a.role, a.tier,
+       a.has_own_requests_per_minute, a.own_requests_per_minute,
+       a.has_own_logs_per_month, a.own_logs_per_month,
+       a.has_own_retention_days, a.own_retention_days
+FROM auth.api_keys k JOIN auth.accounts a USING (account_id)
+WHERE k.key_sha256 = $1
+  AND k.revoked_at IS NULL
+  AND (k.expires_at IS NULL OR k.expires_at > $2)
+  AND a.suspended_at IS NULL
+"""
+
+
+async def find_live_key(connection: Connection, key_sha256: bytes, at: datetime) -> LiveKey | None:
+    """The key of this hash, unless it is revoked, has expired by `at`, or its account is suspended."""
+    row = await connection.fetchrow(FIND_LIVE_KEY, key_sha256, at)
+    if row is None:
+        return None
+    return LiveKey(
+        account_id=row["account_id"],
+        key_id=row["key_id"],
+        scopes=tuple(row["scopes"]),
+        expires_at=row["expires_at"],
+        last_used_at=row["last_used_at"],
+        role=row["role"],
+        tier=row["tier"],
+        own_limits=own_limits_of(row),
+    )
+
+
+MARK_KEY_USED: Final = """
+UPDATE auth.api_keys SET last_used_at = $3
+WHERE account_id = $1 AND key_id = $2 AND (last_used_at IS NULL OR last_used_at < $3)
+"""
+
+
+async def mark_key_used(connection: Connection, account_id: UUID, key_id: UUID, at: datetime) -> None:
+    """Remember that a key was used; an earlier instant than the stored one changes nothing."""
+    await connection.execute(MARK_KEY_USED, account_id, key_id, at)

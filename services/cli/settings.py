@@ -1,0 +1,61 @@
+"""What the environment says. No other module reads it."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import click
+import msgspec
+
+from shared.settings import SettingsError, read_settings
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of `llmring-api serve`; each is `LLMRING_` and the name in capitals.
+
+    Attributes:
+        host: address to listen on.
+        port: port to listen on.
+        data_dir: holds everything that must survive: the embedded database, the operator's key, signing keys.
+        database_url: replaces the embedded Postgres.
+        kafka_bootstrap: replaces the event log in Postgres: `host:port`, several with commas.
+        log_level: the lowest level that is written.
+        log_format: `json`, `text`, or `auto`: text at a terminal, else JSON.
+        anonymous_requests_per_minute: the limit of each client address without a key.
+        trusted_proxies: networks whose `X-Forwarded-For` is believed; none by default.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    data_dir: str = "./data"
+    database_url: str | None = None
+    kafka_bootstrap: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    anonymous_requests_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 60
+    trusted_proxies: tuple[str, ...] = ()
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory as a path."""
+        return Path(self.data_dir).expanduser().resolve()
+
+    @property
+    def logs_as_json(self) -> bool:
+        """Whether logs are written as JSON lines."""
+        return self.log_format == "json" or (self.log_format == "auto" and not sys.stderr.isatty())
+
+
+def load_settings() -> ProcessSettings:
+    """Read the environment.
+
+    Raises:
+        click.ClickException: one or more variables are wrong; all of them are named.
+    """
+    try:
+        return read_settings(ProcessSettings, os.environ)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,88 @@
+"""Put the gateway together."""
+
+from collections.abc import Mapping
+
+from services.gateway.admit import Admission
+from services.gateway.document import Document
+from services.gateway.door import Door
+from services.gateway.health import HealthCheck, Probe, build_local_probe, build_remote_probe, show_alive
+from services.gateway.keyring import Keyring
+from services.gateway.limits import AddressLimits
+from services.gateway.pages import DocsPage, Index
+from services.gateway.routes import SERVICES, RouteTable
+from services.gateway.settings import GatewaySettings
+from services.gateway.watch import build_watch
+from shared.clock import Clock
+from shared.event_log.port import EventLog
+from shared.limits.port import RateLimiter
+from shared.runtime.service import Ping, Service
+from shared.web.client import Upstream
+from shared.web.principal import PrincipalMint
+
+
+def build_gateway(
+    *,
+    upstreams: Mapping[str, Upstream],
+    mint: PrincipalMint,
+    event_log: EventLog,
+    key_limiter: RateLimiter,
+    address_limiter: RateLimiter,
+    clock: Clock,
+    settings: GatewaySettings,
+    version: str,
+    pings: Mapping[str, Mapping[str, Ping]] | None = None,
+) -> Service:
+    """Build the public door. `Service.app` is the whole public application.
+
+    Args:
+        upstreams: `registry`, `ingest`, `auth` and `receipts`, in this process or elsewhere. The gateway
+            closes them when it stops.
+        mint: makes the principal tokens.
+        event_log: carries `keys.changed`.
+        key_limiter: counts requests by key. Not the one of addresses: a flood of strangers' addresses must
+            not fill the memory in which good keys are counted.
+        address_limiter: counts requests without a key, and bad keys, by client address.
+        clock: one for limits, caches and tokens.
+        settings: see there.
+        version: of the whole system, told by `/`, `/health` and the OpenAPI document.
+        pings: the pings of the services of this process, by service. One that is not named is asked at its
+            `/internal/health` over its upstream.
+
+    Raises:
+        ValueError: an upstream is missing, or the trusted proxies are wrong.
+    """
+    missing = [name for name in SERVICES if name not in upstreams]
+    if missing:
+        raise ValueError(f"no upstream for: {', '.join(missing)}")
+    routes = RouteTable(upstreams)
+    keyring = Keyring(upstreams["auth"], mint, clock, settings.cached_keys)
+    addresses = AddressLimits(address_limiter, settings)
+    document = Document({name: upstreams[name] for name in SERVICES}, routes, version=version, clock=clock)
+    probes = {name: _probe_of(name, upstreams[name], pings or {}) for name in SERVICES}
+    health = HealthCheck(probes, {"event_log": event_log.ping}, version=version, clock=clock)
+    door = Door(
+        routes=routes,
+        admission=Admission(keyring, key_limiter, addresses),
+        addresses=addresses,
+        pages={
+            b"/": Index(version).show,
+            b"/docs": DocsPage().show,
+            b"/openapi.json": document.show,
+            b"/health": health.show,
+            b"/health/live": show_alive,
+            b"/health/ready": health.show,
+        },
+        methods=document,
+        clock=clock,
+    )
+    return Service(
+        name="gateway",
+        app=door,
+        workers=[build_watch(keyring, event_log)],
+        pings={"event_log": event_log.ping},
+        on_stop=[upstreams[name].close for name in SERVICES],
+    )
+
+
+def _probe_of(name: str, upstream: Upstream, pings: Mapping[str, Mapping[str, Ping]]) -> Probe:
+    return build_local_probe(pings[name]) if name in pings else build_remote_probe(upstream)

@@ -1,0 +1,23 @@
+"""What can be set of the gateway."""
+
+from typing import Annotated
+
+import msgspec
+
+_AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Plain values; only the command line reads the environment.
+
+    Attributes:
+        anonymous_requests_per_minute: what one client address may ask without a key in any 60 s. As many bad
+            keys, counted apart, are looked at before the address is refused.
+        trusted_proxies: addresses and networks of our own proxies. Only behind one of them is
+            `X-Forwarded-For` believed; empty believes nobody.
+        cached_keys: the most verified keys that are remembered at a time.
+    """
+
+    anonymous_requests_per_minute: _AtLeastOne = 60
+    trusted_proxies: tuple[str, ...] = ()
+    cached_keys: _AtLeastOne = 10_000

@@ -1,0 +1,212 @@
+"""Accept usage records: check, price, claim the idempotency key, append to the event log, answer.
+
+An answer is given only after the event log's durable acknowledgement. The price is pinned here: the rater
+recomputes it from the registry version that is written into the event.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from services.ingest.claim import Claims, KeyedRecord, Settled
+from services.ingest.watermark import Watermark
+from shared.clock import Clock, rfc3339
+from shared.contracts.keys import Principal
+from shared.contracts.topics import USAGE_LOGGED
+from shared.contracts.usage import LogAnswer, UsageLogged, answer_lines, as_number
+from shared.errors import ConflictError, LLMRingError
+from shared.event_log.port import EventLog, Headers, Record
+from shared.ids import keyed_log_id, uuid7
+from shared.intake.parse import (
+    check_metadata,
+    parse_batch,
+    parse_cost,
+    parse_idempotency_key,
+    parse_log,
+    parse_timestamp,
+)
+from shared.intake.usage import build_usage, digest_of, tokens_of
+from shared.pricebook.pricebook import Pricebook
+from shared.pricing.cards import STANDARD
+
+_event_encoder = msgspec.json.Encoder()
+_event_decoder = msgspec.json.Decoder(UsageLogged)
+_answer_encoder = msgspec.json.Encoder()
+
+
+class Accepted(NamedTuple):
+    """One record that is durable, and what its caller is told."""
+
+    answer: bytes
+    replayed: bool
+
+
+class Prepared(NamedTuple):
+    """One record that was checked and priced, and is not yet durable."""
+
+    event: UsageLogged
+    value: bytes
+    digest: bytes | None
+
+
+class Acceptance:
+    """Takes in records of usage.
+
+    Args:
+        event_log: where records become durable.
+        pricebook: the registry versions, by the time they came into force.
+        claims: what idempotency keys stand for.
+        watermark: told of each record, so that its caller can read it.
+        clock: for `received_at`, and for `occurred_at` where the record has no time of its own.
+        max_skew: how far ahead a record's own time may be.
+    """
+
+    def __init__(
+        self,
+        *,
+        event_log: EventLog,
+        pricebook: Pricebook,
+        claims: Claims,
+        watermark: Watermark,
+        clock: Clock,
+        max_skew: timedelta,
+    ) -> None:
+        self._event_log = event_log
+        self._pricebook = pricebook
+        self._claims = claims
+        self._watermark = watermark
+        self._clock = clock
+        self._max_skew = max_skew
+
+    async def accept(
+        self, principal: Principal, body: bytes, idempotency_key: bytes | None, headers: Headers
+    ) -> Accepted:
+        """Accept one record.
+
+        Args:
+            principal: whose record it is.
+            body: the request's JSON.
+            idempotency_key: the request header of that name.
+            headers: what travels with the event, such as the trace context.
+
+        Raises:
+            MalformedRequestError, InvalidFieldError, TooLargeError: nothing was recorded.
+            ConflictError: the key is in flight with another body.
+            UnavailableError: the event log is away; with an idempotency key a retry is safe.
+        """
+        prepared = await self._prepare(principal, body, idempotency_key)
+        [outcome] = await self._record(principal.account_id, [prepared], headers)
+        if isinstance(outcome, LLMRingError):
+            raise outcome
+        return outcome
+
+    async def accept_batch(
+        self, principal: Principal, body: bytes, headers: Headers
+    ) -> list[Accepted | LLMRingError]:
+        """Accept up to a thousand records, each on its own: what came of each, in their order.
+
+        Raises:
+            MalformedRequestError, InvalidFieldError: the batch as a whole cannot be read.
+            UnavailableError: the event log is away, nothing of the batch was acknowledged.
+        """
+        outcomes: list[Accepted | LLMRingError | None] = []
+        prepared: list[Prepared] = []
+        for item in parse_batch(body):
+            try:
+                prepared.append(await self._prepare(principal, item, None))
+                outcomes.append(None)
+            except LLMRingError as error:
+                outcomes.append(error)
+        recorded = iter(await self._record(principal.account_id, prepared, headers))
+        return [next(recorded) if outcome is None else outcome for outcome in outcomes]
+
+    async def _prepare(
+        self, principal: Principal, body: bytes | msgspec.Raw, idempotency_key: bytes | None
+    ) -> Prepared:
+        log = parse_log(body)
+        key = parse_idempotency_key(idempotency_key, log)
+        if log.metadata:
+            check_metadata(log)
+        now = self._clock.now()
+        occurred_at = parse_timestamp(log, now=now, max_skew=self._max_skew)
+        client_cost = parse_cost(log)
+        tokens = tokens_of(log, billed_by_us=client_cost is None)
+        edition = self._pricebook.find_in_force(occurred_at) or await self._pricebook.in_force(occurred_at)
+        tier = log.service_tier or STANDARD
+        model_key, quote = edition.quote(log.provider or "", log.model, tokens, tier)
+        event = build_usage(
+            principal,
+            log,
+            log_id=uuid7() if key is None else keyed_log_id(principal.account_id, key),
+            occurred_at=occurred_at,
+            received_at=now,
+            idempotency_key=key,
+            client_cost=client_cost,
+            model_key=model_key,
+            quote=quote,
+            registry_version=edition.version,
+        )
+        digest = None if key is None else digest_of(log)
+        return Prepared(event, _event_encoder.encode(event), digest)
+
+    async def _record(
+        self, account_id: UUID, prepared: Sequence[Prepared], headers: Headers
+    ) -> list[Accepted | LLMRingError]:
+        """Make records durable: what came of each, in their order."""
+        first: dict[UUID, KeyedRecord] = {}
+        for each in prepared:
+            if each.digest is not None:
+                keyed = KeyedRecord(
+                    account_id, each.event.log_id, each.digest, each.value, each.event.received_at
+                )
+                first.setdefault(each.event.log_id, keyed)
+        if not first:
+            await self._append(account_id, [each.value for each in prepared], headers)
+            return [Accepted(encode_answer(each.event), replayed=False) for each in prepared]
+        async with self._claims.hold(list(first.values())) as settled:
+            values = [each.value for each in prepared if each.digest is None]
+            values += [s.event for s in settled.values() if isinstance(s, Settled) and not s.stored]
+            await self._append(account_id, values, headers)
+        outcomes: list[Accepted | LLMRingError] = []
+        seen: set[UUID] = set()
+        for each in prepared:
+            log_id = each.event.log_id
+            if each.digest is None:
+                outcomes.append(Accepted(encode_answer(each.event), replayed=False))
+                continue
+            outcome = settled[log_id]
+            if first[log_id].digest != each.digest:
+                outcome = ConflictError("Another record of this batch has the same idempotency_key.")
+            if isinstance(outcome, Settled):
+                replayed = outcome.replayed or log_id in seen
+                outcomes.append(Accepted(encode_answer(_event_decoder.decode(outcome.event)), replayed))
+            else:
+                outcomes.append(outcome)
+            seen.add(log_id)
+        return outcomes
+
+    async def _append(self, account_id: UUID, values: Sequence[bytes], headers: Headers) -> None:
+        if not values:
+            return
+        key = str(account_id).encode()
+        positions = await self._event_log.append(
+            USAGE_LOGGED, [Record(key, value, headers) for value in values]
+        )
+        self._watermark.accepted(account_id, positions[-1])
+
+
+def encode_answer(event: UsageLogged) -> bytes:
+    """The JSON that answers for an accepted record, the same at every replay."""
+    return _answer_encoder.encode(
+        LogAnswer(
+            log_id=event.log_id,
+            cost=as_number(event.cost),
+            timestamp=rfc3339(event.occurred_at),
+            cost_status=event.cost_status,
+            registry_version=event.registry_version,
+            cost_breakdown=answer_lines(event.cost_breakdown),
+        )
+    )

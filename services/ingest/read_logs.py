@@ -1,0 +1,105 @@
+"""Usage records of one account, read back: a page, one, or all of them as a stream."""
+
+import base64
+import binascii
+import csv
+import io
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from services.ingest.selection import LogQuery
+from services.ingest.store.entries import Cursor, find_entry, list_entries
+from shared.contracts.records import CSV_COLUMNS, LogEntry
+from shared.errors import InvalidFieldError
+from shared.postgres import Database
+
+Format = Literal["csv", "ndjson"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_STREAM_PAGE = 1000
+_encoder = msgspec.json.Encoder()
+
+
+class Page(NamedTuple):
+    """Some records, and where the next ones start if there are more."""
+
+    entries: list[LogEntry]
+    next_cursor: str | None
+
+
+async def read_page(
+    database: Database, query: LogQuery, *, limit: int, offset: int, cursor: str | None
+) -> Page:
+    """A page of records, newest first.
+
+    Raises:
+        InvalidFieldError: the cursor is not one of ours.
+        UnavailableError: the database is away.
+    """
+    after = None if cursor is None else _parse_cursor(cursor)
+    async with database.connection() as connection:
+        entries = await list_entries(connection, query, after=after, limit=limit + 1, offset=offset)
+    more = len(entries) > limit
+    entries = entries[:limit]
+    return Page(entries, _cursor_of(entries[-1]) if more else None)
+
+
+async def find_log(database: Database, account_id: UUID, log_id: UUID) -> LogEntry | None:
+    """One record of an account, or None."""
+    async with database.connection() as connection:
+        return await find_entry(connection, account_id, log_id)
+
+
+async def stream_logs(database: Database, query: LogQuery, form: Format) -> AsyncIterator[bytes]:
+    """All the records asked for, newest first, in pieces of a bounded size.
+
+    Raises:
+        UnavailableError: the database is away, or went away on the way.
+    """
+    if form == "csv":
+        yield _csv_line(list(CSV_COLUMNS))
+    after: Cursor | None = None
+    while True:
+        async with database.connection() as connection:
+            entries = await list_entries(connection, query, after=after, limit=_STREAM_PAGE)
+        if entries:
+            yield b"".join(_csv_entry(e) if form == "csv" else _encoder.encode(e) + b"\n" for e in entries)
+            after = _parse_cursor(_cursor_of(entries[-1]))
+        if len(entries) < _STREAM_PAGE:
+            return
+
+
+def _csv_entry(entry: LogEntry) -> bytes:
+    return _csv_line([_csv_value(getattr(entry, name)) for name in CSV_COLUMNS])
+
+
+def _csv_value(value: object) -> str:
+    if value is None or value == b"null":
+        return ""
+    return bytes(value).decode() if isinstance(value, msgspec.Raw) else str(value)
+
+
+def _csv_line(values: list[str]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line).writerow(values)  # RFC 4180: quoted where needed, lines end CR LF
+    return line.getvalue().encode()
+
+
+def _cursor_of(entry: LogEntry) -> str:
+    at = datetime.fromisoformat(entry.logged_at)
+    text = f"{(at - _EPOCH) // _MICROSECOND}.{entry.id.hex}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _parse_cursor(text: str) -> Cursor:
+    try:
+        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+        microseconds, _, log_id = decoded.partition(".")
+        return Cursor(_EPOCH + int(microseconds) * _MICROSECOND, UUID(log_id))
+    except (ValueError, OverflowError, binascii.Error):
+        raise InvalidFieldError.of("cursor", "is not one that this API gave out") from None

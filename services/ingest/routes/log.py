@@ -1,0 +1,169 @@
+"""`POST /api/v1/log` and `/log/batch`: the fast lanes.
+
+These two are bare ASGI applications inside the Litestar application: a Litestar handler with its parsing and
+serialization costs about four times as much as one of them. The handlers that describe them in the OpenAPI
+document never run.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from litestar import asgi, post
+from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
+from litestar.params import HeaderParameter
+from litestar.types import Receive, Scope, Send
+
+from services.ingest.accept import Acceptance, Accepted
+from shared.contracts.keys import SCOPE_LOG, Principal
+from shared.contracts.usage import (
+    MAX_BATCH_BODY_BYTES,
+    MAX_LOG_BODY_BYTES,
+    NULL,
+    AnswerLine,
+    CostStatus,
+    LogAnswer,
+    UsageLog,
+    UsdNumberOrNull,
+)
+from shared.errors import LLMRingError, MethodNotAllowedError
+from shared.event_log.port import Headers
+from shared.web.asgi import ClientGoneError, find_header, read_body, send_answer
+from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier, require_scope
+from shared.web.problems import TYPE_PREFIX, Problem, problem_of, send_problem
+
+_REPLAYED = [(b"idempotent-replayed", b"true")]
+_encoder = msgspec.json.Encoder()
+_log = logging.getLogger(__name__)
+
+Answering = Callable[[Scope, Receive, Send, Principal], Awaitable[None]]
+
+
+class LogBatch(msgspec.Struct):
+    """`POST /api/v1/log/batch`: up to a thousand records, each accepted or refused on its own."""
+
+    logs: list[UsageLog]
+
+
+class BatchResult(msgspec.Struct, omit_defaults=True):
+    """What came of one record: the fields of an answer, or its place from 0 and the problem."""
+
+    log_id: UUID | None = None
+    cost: UsdNumberOrNull = msgspec.field(default_factory=lambda: NULL)
+    timestamp: str | None = None
+    cost_status: CostStatus | None = None
+    registry_version: str | None = None
+    cost_breakdown: list[AnswerLine] = []
+    index: int | None = None
+    error: Problem | None = None
+
+
+class BatchAnswer(msgspec.Struct):
+    """What came of a batch, record by record in their order."""
+
+    accepted: int
+    rejected: int
+    results: list[BatchResult]
+
+
+def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> list[ASGIRouteHandler]:
+    """The handlers that take records in."""
+
+    async def answer_log(scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
+        body = await read_body(scope, receive, MAX_LOG_BODY_BYTES)
+        key = find_header(scope["headers"], b"idempotency-key")
+        accepted = await acceptance.accept(principal, body, key, _event_headers(scope))
+        await send_answer(send, 200, accepted.answer, _REPLAYED if accepted.replayed else ())
+
+    async def answer_batch(scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
+        body = await read_body(scope, receive, MAX_BATCH_BODY_BYTES)
+        outcomes = await acceptance.accept_batch(principal, body, _event_headers(scope))
+        accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
+        results = [
+            msgspec.Raw(outcome.answer)
+            if isinstance(outcome, Accepted)
+            else {"index": index, "error": problem_of(outcome, instance=scope["path"], request_id="")}
+            for index, outcome in enumerate(outcomes)
+        ]
+        summary = {"accepted": accepted, "rejected": len(outcomes) - accepted}
+        if accepted:
+            await send_answer(send, 200, _encoder.encode({**summary, "results": results}))
+            return
+        problem = {
+            "type": f"{TYPE_PREFIX}invalid-field",
+            "title": "A field is invalid",
+            "status": 422,
+            "detail": "None of the records of the batch was accepted.",
+            "instance": scope["path"],
+            "request_id": (find_header(scope["headers"], b"x-request-id") or b"").decode("latin-1"),
+        }
+        await send_answer(
+            send,
+            422,
+            _encoder.encode({**problem, **summary, "results": results}),
+            content_type=(b"content-type", b"application/problem+json"),
+        )
+
+    def lane(answer: Answering) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                if scope["method"] != "POST":  # type: ignore[typeddict-item]  # a WebSocket has no method
+                    await send_problem(
+                        scope, send, MethodNotAllowedError("Send a POST."), [(b"allow", b"POST")]
+                    )
+                    return
+                principal = principals.verify(find_header(scope["headers"], PRINCIPAL_HEADER))
+                require_scope(principal, SCOPE_LOG)
+                await answer(scope, receive, send, principal)
+            except ClientGoneError:
+                return
+            except LLMRingError as error:
+                await send_problem(scope, send, error)
+            except Exception as error:
+                _log.exception("unexpected error on %s", scope["path"])
+                await send_problem(scope, send, LLMRingError(str(error)))
+
+        return run
+
+    return [
+        asgi("/api/v1/log", name="log")(lane(answer_log)),
+        asgi("/api/v1/log/batch", name="log batch")(lane(answer_batch)),
+    ]
+
+
+def _event_headers(scope: Scope) -> Headers:
+    traceparent = find_header(scope["headers"], b"traceparent")
+    return () if traceparent is None else (("traceparent", traceparent),)
+
+
+def build_documented() -> list[HTTPRouteHandler]:
+    """Handlers that describe the fast lanes in the OpenAPI document, and never run."""
+
+    @post(
+        "/api/v1/log",
+        status_code=200,
+        summary="Record one call to an LLM",
+        tags=["usage"],
+        sync_to_thread=False,
+    )
+    def log(
+        data: UsageLog,
+        idempotency_key: Annotated[
+            str | None, HeaderParameter(name="Idempotency-Key", max_length=255)
+        ] = None,
+    ) -> LogAnswer:
+        raise AssertionError((data, idempotency_key))
+
+    @post(
+        "/api/v1/log/batch",
+        status_code=200,
+        summary="Record up to a thousand calls",
+        tags=["usage"],
+        sync_to_thread=False,
+    )
+    def log_batch(data: LogBatch) -> BatchAnswer:
+        raise AssertionError(data)
+
+    return [log, log_batch]

@@ -1,0 +1,66 @@
+"""The table of idempotency keys."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.postgres import Connection
+
+
+class Claim(NamedTuple):
+    """One key, and the event that it will stand for unless it is taken."""
+
+    account_id: UUID
+    log_id: UUID
+    digest: bytes
+    event: bytes
+    claimed_at: datetime
+
+
+class StoredClaim(NamedTuple):
+    """What a key stands for now.
+
+    Attributes:
+        fresh: it was claimed just now.
+        rated: its row is among the usage logs.
+    """
+
+    digest: bytes
+    event: bytes
+    fresh: bool
+    rated: bool
+
+
+# The snapshot of the statement does not show a claim that another process commits meanwhile: then the last
+# two columns are null, and the next try shows it. Sorted, so that two writers cannot wait for each other.
+INSERT_CLAIMS = """
+WITH asked AS (
+    SELECT account_id, log_id, body_digest, event, claimed_at, place
+    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $5::timestamptz[])
+         WITH ORDINALITY AS t(account_id, log_id, body_digest, event, claimed_at, place)
+), fresh AS (
+    INSERT INTO usage.claims (account_id, log_id, body_digest, event, claimed_at)
+    SELECT account_id, log_id, body_digest, event, claimed_at FROM asked ORDER BY account_id, log_id
+    ON CONFLICT DO NOTHING
+    RETURNING account_id, log_id
+)
+SELECT f.log_id IS NOT NULL AS fresh,
+       l.log_id IS NOT NULL AS rated,
+       CASE WHEN f.log_id IS NOT NULL THEN a.body_digest ELSE c.body_digest END AS body_digest,
+       CASE WHEN f.log_id IS NOT NULL THEN a.event ELSE c.event END AS event
+FROM asked a
+LEFT JOIN fresh f USING (account_id, log_id)
+LEFT JOIN usage.claims c USING (account_id, log_id)
+LEFT JOIN usage.logs l USING (account_id, log_id)
+ORDER BY a.place
+"""
+
+
+async def insert_claims(connection: Connection, claims: Sequence[Claim]) -> list[StoredClaim]:
+    """Claim keys that are free, and tell what each stands for. The keys must differ from one another."""
+    columns = [list(column) for column in zip(*claims, strict=True)]
+    while True:
+        rows = await connection.fetch(INSERT_CLAIMS, *columns)
+        if all(row["event"] is not None for row in rows):
+            return [StoredClaim(row["body_digest"], row["event"], row["fresh"], row["rated"]) for row in rows]

@@ -1,0 +1,141 @@
+"""One receipt for each rated usage record, exactly one, whatever is delivered twice."""
+
+import asyncio
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from services.receipts.append import Draft, append_receipts
+from services.receipts.payload import usage_facts
+from services.receipts.signer import Signer
+from services.receipts.store.receipts import list_receipted_logs
+from services.receipts.store.sequences import lock_sequences
+from shared.clock import Clock
+from shared.contracts.receipts import RECORDED
+from shared.contracts.usage import UsageRated
+from shared.event_log.dead_letter import dead_letter
+from shared.event_log.port import EventLog, Slice, StoredRecord
+from shared.event_log.positions import PostgresPositions
+from shared.postgres import Connection, Database
+
+GROUP: Final = "issuer"
+EVENT_VERSION: Final = 1
+READ_AT_ONCE: Final = 64
+"""Records read before others on the event loop get their turn: about one millisecond."""
+
+_decoder = msgspec.json.Decoder(UsageRated)
+
+
+class Poison(NamedTuple):
+    """A record that can never become a receipt, and why."""
+
+    record: StoredRecord
+    reason: str
+
+
+class Issuer:
+    """Turns slices of `usage.rated` into receipts.
+
+    Args:
+        database: of the schema `receipts`.
+        event_log: takes `receipts.issued` and `usage.dead`.
+        positions: fences each slice, so that it is applied once whoever delivers it.
+        signer: signs.
+        clock: for `issued_at`.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        event_log: EventLog,
+        positions: PostgresPositions,
+        signer: Signer,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._event_log = event_log
+        self._positions = positions
+        self._signer = signer
+        self._clock = clock
+
+    async def issue_receipts(self, taken: Slice) -> None:
+        """Receipt a slice: position, numbers, receipts and counters in one transaction.
+
+        Records that cannot be read go to the dead-letter topic and hold nobody up.
+
+        Raises:
+            FencedError: another member has applied this slice.
+            UnavailableError: the database or the event log is away; nothing was issued.
+        """
+        drafts, poison = await _read(taken)
+        async with self._database.transaction() as connection:
+            await self._positions.advance(
+                connection,
+                GROUP,
+                taken.topic,
+                taken.partition,
+                expected=taken.expected,
+                next_offset=taken.next_offset,
+            )
+            poison += await self._issue(connection, drafts)
+            for record, reason in poison:
+                await dead_letter(self._event_log, record, reason)
+
+    async def _issue(
+        self, connection: Connection, drafts: dict[tuple[UUID, UUID], tuple[Draft, StoredRecord]]
+    ) -> list[Poison]:
+        if not drafts:
+            return []
+        sequences = await lock_sequences(connection, {account_id for account_id, _ in drafts})
+        # Asked under the accounts' locks, so that the answer still holds when the receipts are inserted.
+        known = await list_receipted_logs(connection, drafts.keys())
+        fresh = [draft for log, (draft, _) in drafts.items() if log not in known]
+        if not fresh:
+            return []
+        _, refused = await append_receipts(
+            connection,
+            fresh,
+            sequences=sequences,
+            signer=self._signer,
+            event_log=self._event_log,
+            issued_at=self._clock.now(),
+        )
+        return [
+            Poison(drafts[draft.account_id, draft.log_id][1], reason)
+            for draft, reason in refused
+            if draft.log_id is not None
+        ]
+
+
+async def _read(taken: Slice) -> tuple[dict[tuple[UUID, UUID], tuple[Draft, StoredRecord]], list[Poison]]:
+    """The slice's records by account and log, each once, and those that cannot be read."""
+    drafts: dict[tuple[UUID, UUID], tuple[Draft, StoredRecord]] = {}
+    poison: list[Poison] = []
+    for number, record in enumerate(taken.records):
+        if number % READ_AT_ONCE == READ_AT_ONCE - 1:
+            await asyncio.sleep(0)
+        try:
+            usage = _decoder.decode(record.value or b"")
+            log = (usage.account_id, usage.log_id)
+            if log not in drafts:
+                drafts[log] = (_draft(usage, record), record)
+        except (ValueError, OverflowError, RecursionError) as error:  # msgspec's and CanonicalError included
+            poison.append(Poison(record, f"{type(error).__name__}: {error}"))
+    return drafts, poison
+
+
+def _draft(usage: UsageRated, record: StoredRecord) -> Draft:
+    if usage.v != EVENT_VERSION:
+        raise ValueError(f"version {usage.v} is not known")
+    if usage.occurred_at.tzinfo is None or usage.received_at.tzinfo is None:
+        raise ValueError("an instant is without a zone")
+    return Draft(
+        account_id=usage.account_id,
+        kind=RECORDED,
+        log_id=usage.log_id,
+        occurred_at=usage.occurred_at,
+        facts=usage_facts(usage),
+        headers=record.headers,
+    )

@@ -1,0 +1,26 @@
+"""What can be set of the receipts service."""
+
+import msgspec
+
+
+class ReceiptsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Plain values; only the command line reads the environment.
+
+    Attributes:
+        data_dir: the private seed is kept below it, in `receipts/<key_id>.seed`, unless one is given.
+        signing_seed: base64 of the 32 seed bytes; a new one rotates the key.
+        rotation_overlap_s: how long processes that still hold the previous key may go on signing with it.
+        issue_wait_ms: how long a request for a record's receipt waits for the issuer.
+        max_skew_s: how far ahead of our clock a declared time may be.
+        issuer_batch: the most records that are receipted in one transaction.
+    """
+
+    data_dir: str = "./data"
+    signing_seed: str = ""
+    rotation_overlap_s: int = 86_400
+    issue_wait_ms: int = 2_000
+    max_skew_s: int = 300
+    issuer_batch: int = 1_000
+
+    def __repr__(self) -> str:
+        return f"ReceiptsSettings(data_dir={self.data_dir!r})"  # the seed never reaches a log

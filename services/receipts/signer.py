@@ -1,0 +1,138 @@
+"""The key that this process signs with: made once, found again at each start, never replaced in silence."""
+
+import logging
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from services.receipts.settings import ReceiptsSettings
+from services.receipts.store.keys import (
+    KeyRow,
+    insert_key,
+    list_keys,
+    lock_keys,
+    may_sign,
+    retire_current_key,
+)
+from shared.clock import Clock
+from shared.errors import UnavailableError
+from shared.postgres import Connection, Database
+from shared.proofs.signing import SigningKey, decode_base64, new_seed
+
+_log = logging.getLogger(__name__)
+
+
+class SigningKeyError(Exception):
+    """The service must not start: it has no right key to sign with. The text says what a person can do."""
+
+
+class Signer:
+    """Holds the signing key from `open` on.
+
+    Args:
+        database: where the public half is stored, before the first signature.
+        settings: where the private half is.
+        clock: dates new keys.
+    """
+
+    def __init__(self, database: Database, settings: ReceiptsSettings, clock: Clock) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+        self._key: SigningKey | None = None
+
+    @property
+    def key(self) -> SigningKey:
+        """The key to sign with.
+
+        Raises:
+            UnavailableError: it has not been opened yet.
+        """
+        if self._key is None:
+            raise UnavailableError("The receipts service is starting.")
+        return self._key
+
+    async def open(self) -> None:
+        """Find the key of this deployment, or make its first one.
+
+        Raises:
+            SigningKeyError: the key that signs now is not to be had, or the one given may not sign.
+        """
+        async with self._database.transaction() as connection:
+            await lock_keys(connection)
+            known = await list_keys(connection)
+            if self._settings.signing_seed:
+                self._key = await self._open_given(connection, known)
+            elif known:
+                self._key = self._open_kept(known)
+            else:
+                self._key = await self._make_first(connection)
+
+    async def require_right_to_sign(self, connection: Connection, at: datetime) -> None:
+        """Check, in the transaction that issues, that the key was not retired or revoked meanwhile.
+
+        Raises:
+            UnavailableError: it was. This process signs nothing more until it is started with the new key.
+        """
+        if not await may_sign(connection, self.key.key_id, at):
+            _log.error("key %s may sign no longer: restart with the current one", self.key.key_id)
+            raise UnavailableError("Receipts cannot be signed at the moment.")
+
+    async def _open_given(self, connection: Connection, known: list[KeyRow]) -> SigningKey:
+        try:
+            key = SigningKey.from_seed(decode_base64(self._settings.signing_seed.strip()))
+        except ValueError:
+            raise SigningKeyError("the signing seed must be standard base64 of 32 bytes") from None
+        row = next((row for row in known if row.key_id == key.key_id), None)
+        if row is not None and row.status != "current":
+            raise SigningKeyError(f"the signing seed is that of key {key.key_id}, which is {row.status}")
+        if row is None:
+            now = self._clock.now()
+            overlap = timedelta(seconds=self._settings.rotation_overlap_s)
+            await retire_current_key(connection, now + overlap)
+            await insert_key(connection, key.key_id, key.public_key, now)
+            _log.info("key %s signs receipts from now on", key.key_id)
+        return key
+
+    def _open_kept(self, known: list[KeyRow]) -> SigningKey:
+        current = next((row for row in known if row.status == "current"), None)
+        if current is None:
+            raise SigningKeyError("no signing key is current: give a new signing seed")
+        path = self._seed_path(current.key_id)
+        try:
+            key = SigningKey.from_seed(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise SigningKeyError(
+                f"the private half of signing key {current.key_id} cannot be read from {path} ({error}). "
+                "Restore that file from a backup; a new key is never made in its place"
+            ) from None
+        if key.public_key != current.public_key:
+            raise SigningKeyError(f"{path} holds another key than {current.key_id}: restore the right file")
+        return key
+
+    async def _make_first(self, connection: Connection) -> SigningKey:
+        seed = new_seed()
+        key = SigningKey.from_seed(seed)
+        # The file first: a public key whose private half was lost in a crash would block every later start.
+        _write_durably(self._seed_path(key.key_id), seed)
+        await insert_key(connection, key.key_id, key.public_key, self._clock.now())
+        _log.info("made signing key %s", key.key_id)
+        return key
+
+    def _seed_path(self, key_id: str) -> Path:
+        return Path(self._settings.data_dir) / "receipts" / f"{key_id}.seed"
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read, and that is whole on disk when this returns."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,1 @@
+"""SQL of the schema `receipts`. Nothing here commits: the caller's transaction does."""

@@ -1,0 +1,111 @@
+"""Issued receipts: written once, found by id, by log and by time."""
+
+from collections.abc import AsyncIterable, Collection
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from shared.contracts.receipts import ReceiptKind
+from shared.postgres import Connection
+
+
+class ReceiptRow(NamedTuple):
+    """One row of `receipts`. `payload` is the text that was signed, byte for byte."""
+
+    account_id: UUID
+    receipt_id: UUID
+    account_sequence: int
+    kind: ReceiptKind
+    log_id: UUID | None
+    occurred_at: datetime
+    issued_at: datetime
+    key_id: str
+    payload: bytes
+    signature: bytes
+    request_sha256: bytes | None
+
+
+class Place(NamedTuple):
+    """Where a receipt stands in its account's list."""
+
+    occurred_at: datetime
+    account_sequence: int
+
+
+async def insert_receipts(connection: Connection, rows: AsyncIterable[ReceiptRow]) -> None:
+    """Write receipts that were found to be new under the accounts' locks: a double is an error here.
+
+    Rows travel while the next ones are being made.
+    """
+    await connection.copy_records_to_table(
+        "receipts",
+        schema_name="receipts",
+        columns=ReceiptRow._fields,
+        records=rows,  # type: ignore[arg-type]  # the driver takes asynchronous iterables as well
+    )
+
+
+LIST_RECEIPTED_LOGS: Final = """
+SELECT r.account_id, r.log_id
+FROM unnest($1::uuid[], $2::uuid[]) AS asked (account_id, log_id)
+JOIN receipts.receipts r
+  ON r.account_id = asked.account_id AND r.log_id = asked.log_id AND r.kind = 'recorded'
+"""
+
+
+async def list_receipted_logs(
+    connection: Connection, logs: Collection[tuple[UUID, UUID]]
+) -> set[tuple[UUID, UUID]]:
+    """Which of these (account id, log id) have their `recorded` receipt already."""
+    rows = await connection.fetch(
+        LIST_RECEIPTED_LOGS, [account_id for account_id, _ in logs], [log_id for _, log_id in logs]
+    )
+    return {(row[0], row[1]) for row in rows}
+
+
+FIND_RECEIPT: Final = """
+SELECT account_id, receipt_id, account_sequence, kind, log_id, occurred_at, issued_at, key_id,
+       payload, signature, request_sha256
+FROM receipts.receipts WHERE account_id = $1 AND receipt_id = $2
+"""
+
+
+async def find_receipt(connection: Connection, account_id: UUID, receipt_id: UUID) -> ReceiptRow | None:
+    """The account's receipt of that id, or None."""
+    row = await connection.fetchrow(FIND_RECEIPT, account_id, receipt_id)
+    return None if row is None else _receipt(row)
+
+
+FIND_RECORDED: Final = """
+SELECT account_id, receipt_id, account_sequence, kind, log_id, occurred_at, issued_at, key_id,
+       payload, signature, request_sha256
+FROM receipts.receipts WHERE account_id = $1 AND log_id = $2 AND kind = 'recorded'
+"""
+
+
+async def find_recorded(connection: Connection, account_id: UUID, log_id: UUID) -> ReceiptRow | None:
+    """The receipt of one of the account's usage records, or None while it has none."""
+    row = await connection.fetchrow(FIND_RECORDED, account_id, log_id)
+    return None if row is None else _receipt(row)
+
+
+LIST_RECEIPTS: Final = """
+SELECT account_id, receipt_id, account_sequence, kind, log_id, occurred_at, issued_at, key_id,
+       payload, signature, request_sha256
+FROM receipts.receipts
+WHERE account_id = $1 AND occurred_at >= $2 AND (occurred_at, account_sequence) < ($3, $4)
+ORDER BY occurred_at DESC, account_sequence DESC
+LIMIT $5
+"""
+
+
+async def list_receipts(
+    connection: Connection, account_id: UUID, *, start_at: datetime, before: Place, limit: int
+) -> list[ReceiptRow]:
+    """The account's receipts from `start_at` on and before a place, newest usage first."""
+    rows = await connection.fetch(LIST_RECEIPTS, account_id, start_at, *before, limit)
+    return [_receipt(row) for row in rows]
+
+
+def _receipt(row: Any) -> ReceiptRow:  # noqa: ANN401 - a row's columns may be of any type
+    return ReceiptRow(*row.values())

@@ -1,0 +1,116 @@
+"""What is different between two versions, as a list of single changes."""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+import msgspec
+
+from services.registry.snapshot import show_value
+from shared.contracts.registry import PRICE_FIELDS, Model, Prices
+
+ChangeType = Literal[
+    "model.added",
+    "model.removed",
+    "model.deprecated",
+    "model.reactivated",
+    "model.changed",
+    "price.changed",
+    "capability.changed",
+    "limit.changed",
+]
+
+_PRICING: Final = frozenset(
+    (*PRICE_FIELDS, "cache_storage_cost_per_million_tokens_per_hour", "long_context_pricing")
+)
+_LIMITS: Final = frozenset(
+    (
+        "max_input_tokens",
+        "max_output_tokens",
+        "max_tools",
+        "max_temperature",
+        "min_temperature",
+        "temperature_values",
+        "min_recommended_reasoning_tokens",
+        "long_context_threshold_tokens",
+    )
+)
+_SILENT: Final = frozenset(("created_at", "updated_at", "max_context"))
+"""Dates that the registry keeps, and the second name of `max_input_tokens`."""
+
+_NO_PRICES: Final = Prices()
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One change of one model. `field`, `old` and `new` are absent where a whole model came or went.
+
+    `model.deprecated` tells both that a model was retired (`field` is `is_active`) and that its retirement
+    was announced (`field` is `deprecated_date`). `model.changed` is any other field: names, aliases, dates.
+    """
+
+    type: ChangeType
+    model: str
+    field: str | None = None
+    old: Any = msgspec.UNSET
+    new: Any = msgspec.UNSET
+
+
+def list_changes(before: Mapping[str, Model], after: Mapping[str, Model]) -> list[Change]:
+    """Every change from one version's models to another's, in the order of keys and fields.
+
+    Numbers are compared by value (0.40 is 0.4) and an absent field is a null one. The changes from B to A are
+    those from A to B with old and new exchanged.
+    """
+    changes: list[Change] = []
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if old is None:
+            changes.append(Change(type="model.added", model=key))
+        elif new is None:
+            changes.append(Change(type="model.removed", model=key))
+        elif old != new:
+            changes += [_change(key, field, was, now, new) for field, was, now in _differences(old, new)]
+    return changes
+
+
+def list_price_moves(old: Model, new: Model) -> Iterator[tuple[str, Decimal, Decimal]]:
+    """The prices of a model, tiers included, that were and are numbers and differ: field, old, new."""
+    for field, was, now in _differences(old, new):
+        if isinstance(was, Decimal) and isinstance(now, Decimal) and _type_of(field) == "price.changed":
+            yield field, was, now
+
+
+def _differences(old: Model, new: Model) -> Iterator[tuple[str, Any, Any]]:
+    for field in sorted(Model.__struct_fields__):
+        was, now = getattr(old, field), getattr(new, field)
+        if was == now or field in _SILENT:
+            continue
+        if field == "inactive_from" and old.is_active != new.is_active:
+            continue  # it follows from the retirement, which is told
+        if field != "service_tiers":
+            yield field, was, now
+            continue
+        for tier in sorted(was.keys() | now.keys()):
+            for price in PRICE_FIELDS:
+                pair = getattr(was.get(tier, _NO_PRICES), price), getattr(now.get(tier, _NO_PRICES), price)
+                if pair[0] != pair[1]:
+                    yield f"service_tiers.{tier}.{price}", *pair
+
+
+def _change(key: str, field: str, was: object, now: object, new: Model) -> Change:
+    kind = _type_of(field)
+    if field == "is_active":
+        kind = "model.reactivated" if now else "model.deprecated"
+    elif field == "deprecated_date" and was is None and new.is_active:
+        kind = "model.deprecated"
+    return Change(type=kind, model=key, field=field, old=show_value(was), new=show_value(now))
+
+
+def _type_of(field: str) -> ChangeType:
+    if field in _PRICING or field.startswith("service_tiers."):
+        return "price.changed"
+    if field in _LIMITS:
+        return "limit.changed"
+    if field.startswith("supports_") or field in ("is_reasoning_model", "requires_flat_input"):
+        return "capability.changed"
+    return "model.changed"

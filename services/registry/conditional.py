@@ -1,0 +1,40 @@
+"""Conditional requests and content coding: what a client already has, and in which form it takes more."""
+
+import re
+from typing import Final
+
+_TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
+
+
+def find_match(if_none_match: str, tags: tuple[str, ...]) -> str | None:
+    """The first of these entity tags that an `If-None-Match` names, or None.
+
+    Compares weakly, as RFC 9110, 13.1.2 has it: `W/"x"` matches `"x"`; `*` matches whatever there is.
+
+    Args:
+        if_none_match: the header's value; several headers are joined by commas.
+        tags: the current tags, without quotes; the one that would be sent first.
+    """
+    if if_none_match.strip() == "*":
+        return tags[0]
+    named = set(_TAG.findall(if_none_match))
+    return next((tag for tag in tags if tag in named), None)
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether an `Accept-Encoding` (RFC 9110, 12.5.3) takes gzip: named, or by `*`, with a weight above 0."""
+    weights: dict[str, float] = {}
+    for part in accept_encoding.lower().split(","):
+        coding, _, parameters = part.partition(";")
+        weights[coding.strip()] = _weight(parameters)
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0))) > 0
+
+
+def _weight(parameters: str) -> float:
+    name, _, value = parameters.strip().partition("=")
+    if name.strip() != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,102 @@
+"""A snapshot as bytes: made once when it is published, and served as they are from then on."""
+
+import hashlib
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from shared.clock import rfc3339
+from shared.contracts.registry import Model, Prices, Provider, Snapshot
+from shared.money import plain
+
+ALWAYS_SHOWN: Final = frozenset(
+    (
+        "provider",
+        "model_name",
+        "display_name",
+        "description",
+        "model_aliases",
+        "max_context",
+        "max_input_tokens",
+        "max_output_tokens",
+        "supports_vision",
+        "supports_function_calling",
+        "supports_json_mode",
+        "supports_parallel_tool_calls",
+        "tool_call_format",
+        "dollars_per_million_tokens_input",
+        "dollars_per_million_tokens_output",
+        "is_active",
+        "inactive_from",
+        "created_at",
+        "updated_at",
+    )
+)
+"""The fields of the specification's LLMModel, and a few more, stand in every model, null where unknown. Any
+other field stands only where it says something: the published client takes an absent flag for its default,
+but refuses a null one."""
+
+_NAMES: Final = tuple(sorted(Model.__struct_fields__))
+_PRICE_NAMES: Final = tuple(sorted(Prices.__struct_fields__))
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Snapshot)
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """The snapshot's JSON: models in the order of their keys, prices as plain numbers with all digits."""
+    return _encoder.encode(
+        {
+            "version": snapshot.version,
+            "generated_at": rfc3339(snapshot.generated_at),
+            "effective_from": rfc3339(snapshot.effective_from),
+            "models": {key: show_model(model) for key, model in sorted(snapshot.models.items())},
+            "providers": {name: show_provider(each) for name, each in sorted(snapshot.providers.items())},
+        }
+    )
+
+
+def decode_snapshot(body: bytes) -> Snapshot:
+    """What `encode_snapshot` encoded, with exact prices."""
+    return _decoder.decode(body)
+
+
+def digest_of(body: bytes) -> str:
+    """SHA-256 of a snapshot's bytes, lower-case hex."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def show_model(model: Model) -> dict[str, Any]:
+    """A model as a JSON object."""
+    shown: dict[str, Any] = {}
+    for name in _NAMES:
+        value = getattr(model, name)
+        if name == "service_tiers":
+            if value:
+                shown[name] = {tier: _show_prices(prices) for tier, prices in sorted(value.items())}
+        elif value is not None or name in ALWAYS_SHOWN:
+            shown[name] = show_value(value)
+    return shown
+
+
+def show_provider(provider: Provider) -> dict[str, str | None]:
+    """A provider as a JSON object."""
+    return msgspec.structs.asdict(provider)
+
+
+def show_value(value: object) -> object:
+    """A field's value for JSON: exact numbers, RFC 3339 instants, days."""
+    if isinstance(value, Decimal):
+        return msgspec.Raw(plain(value).encode())
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, list):
+        return [show_value(item) for item in value]
+    return value
+
+
+def _show_prices(prices: Prices) -> dict[str, object]:
+    return {name: show_value(price) for name in _PRICE_NAMES if (price := getattr(prices, name)) is not None}

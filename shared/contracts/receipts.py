@@ -1,0 +1,105 @@
+"""Receipts on the wire: the receipt, the published keys, the verdict, and the event `receipts.issued`."""
+
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+import msgspec
+
+ReceiptKind = Literal["recorded", "declared"]
+"""`recorded`: this deployment accepted, priced and stored the usage. `declared`: a client merely says so."""
+
+RECORDED: Final = "recorded"
+DECLARED: Final = "declared"
+PAYLOAD_VERSION: Final = 1
+MAX_RECEIPT_BYTES: Final = 64 * 1024
+
+KeyStatus = Literal["current", "retired", "revoked"]
+"""`current` signs; `retired` signed once and its receipts stay valid; `revoked` is no longer trusted."""
+
+VerdictKeyStatus = Literal["current", "retired", "revoked", "revoked_after_issue"]
+Reason = Literal["malformed", "bad_signature", "unknown_key", "key_expired", "key_revoked"]
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed receipt. Exactly these members: whatever else stands beside them is under no signature.
+
+    Attributes:
+        receipt_id: also stands in the payload, as does `key_id`; `id` is the same once more.
+        payload: the signed facts, as the very bytes that were signed.
+        signature: base64 of the 64 bytes over the RFC 8785 form of `payload`.
+    """
+
+    receipt_id: str
+    id: str
+    payload: msgspec.Raw
+    signature: str
+    key_id: str
+    algorithm: str = "Ed25519"
+
+
+class ReceiptAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to `POST /api/v1/receipts`."""
+
+    receipt_id: str
+    signature: str
+    receipt: Receipt
+
+
+class ReceiptPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to `GET /api/v1/receipts`, newest usage first; `next` is the next page's cursor, or null."""
+
+    receipts: list[Receipt]
+    next: str | None
+
+
+class PublicKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One key of the published set.
+
+    Attributes:
+        public_key: base64 of the 32 bytes.
+        not_before: the key was published then, before its first signature.
+        not_after: the last instant at which it may have signed; null while it is current.
+        revoked_at: present on a revoked key: nothing it signed from then on counts.
+    """
+
+    key_id: str
+    algorithm: str
+    public_key: str
+    not_before: datetime
+    not_after: datetime | None
+    status: KeyStatus
+    revoked_at: datetime | None = None
+
+
+class PublicKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """`public-keys.json`: every key that ever signed, and which one signs now."""
+
+    keys: list[PublicKey]
+    current_key_id: str | None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer to `POST /api/v1/receipts/verify`. It tells nothing that is not in the receipt itself."""
+
+    valid: bool
+    reason: Reason | None = None
+    key_status: VerdictKeyStatus | None = None
+
+
+class ReceiptIssued(msgspec.Struct, frozen=True, kw_only=True):
+    """Event `receipts.issued`, keyed by account. Sent at least once: tell repeats by `receipt_id`.
+
+    An event of a transaction that then failed names a receipt that does not exist; its `account_sequence` is
+    given to another one. `payload_sha256` is the hash of the signed bytes, which the event does not carry.
+    """
+
+    v: int = 1
+    receipt_id: UUID
+    account_id: UUID
+    kind: ReceiptKind
+    log_id: UUID | None
+    account_sequence: int
+    key_id: str
+    payload_sha256: str
+    issued_at: datetime

@@ -1,0 +1,112 @@
+"""From a checked `UsageLog` and its price to the record that is logged, or declared in a receipt."""
+
+import hashlib
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from shared.contracts.keys import Principal
+from shared.contracts.usage import NULL, CostLine, UsageLog, UsageLogged
+from shared.errors import InvalidFieldError
+from shared.money import plain
+from shared.pricing.cards import STANDARD
+from shared.pricing.rates import Quote
+from shared.pricing.tokens import Tokens, find_token_faults
+
+_digest_encoder = msgspec.json.Encoder()
+
+
+def tokens_of(log: UsageLog, *, billed_by_us: bool) -> Tokens:
+    """The counts of a record, as they are priced.
+
+    Args:
+        log: the record.
+        billed_by_us: whether the cost is to be calculated, so that the counts must add up.
+
+    Raises:
+        InvalidFieldError: parts are greater than their whole, and `billed_by_us`.
+    """
+    tokens = count_tokens(log)
+    if billed_by_us and (faults := find_token_faults(tokens)):
+        raise InvalidFieldError.all(faults)
+    return tokens
+
+
+def count_tokens(record: UsageLog | UsageLogged) -> Tokens:
+    """The counts of a record under the names that pricing gives them."""
+    return Tokens(
+        input=record.input_tokens,
+        output=record.output_tokens,
+        cached_input=record.cached_input_tokens,
+        cache_write_5m=record.cache_write_5m_tokens,
+        cache_write_1h=record.cache_write_1h_tokens,
+        reasoning=record.reasoning_tokens,
+        audio_input=record.audio_input_tokens,
+        audio_output=record.audio_output_tokens,
+    )
+
+
+def cost_lines(quote: Quote) -> list[CostLine]:
+    """The lines of a quote as an event carries them."""
+    return [
+        CostLine(line.kind, line.tokens, plain(line.usd_per_million), plain(line.usd)) for line in quote.lines
+    ]
+
+
+def digest_of(log: UsageLog) -> bytes:
+    """A digest of what a record says, whatever its white space, key order and unknown fields."""
+    said = msgspec.structs.replace(log, idempotency_key=None)
+    return hashlib.sha256(_digest_encoder.encode(said)).digest()
+
+
+def build_usage(
+    principal: Principal,
+    log: UsageLog,
+    *,
+    log_id: UUID,
+    occurred_at: datetime,
+    received_at: datetime,
+    idempotency_key: str | None,
+    client_cost: Decimal | None,
+    model_key: str | None,
+    quote: Quote,
+    registry_version: str | None,
+) -> UsageLogged:
+    """The record. The client's cost, where it gave one, is what every sum will use."""
+    calculated = None if quote.cost is None else plain(quote.cost)
+    given = None if client_cost is None else plain(client_cost)
+    return UsageLogged(
+        log_id=log_id,
+        account_id=principal.account_id,
+        key_id=principal.key_id,
+        occurred_at=occurred_at,
+        received_at=received_at,
+        provider=log.provider or "",
+        model=log.model,
+        model_key=model_key,
+        input_tokens=log.input_tokens,
+        output_tokens=log.output_tokens,
+        cached_input_tokens=log.cached_input_tokens,
+        cache_write_5m_tokens=log.cache_write_5m_tokens,
+        cache_write_1h_tokens=log.cache_write_1h_tokens,
+        reasoning_tokens=log.reasoning_tokens,
+        audio_input_tokens=log.audio_input_tokens,
+        audio_output_tokens=log.audio_output_tokens,
+        service_tier=log.service_tier or STANDARD,
+        alias=log.alias,
+        profile=log.profile,
+        origin=log.origin,
+        id_at_origin=log.id_at_origin,
+        latency_ms=log.latency_ms,
+        metadata=log.metadata or NULL,
+        idempotency_key=idempotency_key,
+        client_cost=given,
+        calculated_cost=calculated,
+        calculated_status=quote.status,
+        cost=calculated if given is None else given,
+        cost_status=quote.status if given is None else "client",
+        registry_version=registry_version,
+        cost_breakdown=cost_lines(quote),
+    )

@@ -1,0 +1,24 @@
+"""The door to Postgres: a pool, the only place that commits, and forward-only migrations.
+
+asyncpg is named in this package alone; the rest of the code takes a `Connection`.
+"""
+
+from shared.postgres.connect import open_connection
+from shared.postgres.connection import Connection, OwnedConnection, Row
+from shared.postgres.database import Database, open_database
+from shared.postgres.failures import translated
+from shared.postgres.migrate import MigrationError, Schema, list_pending, migrate
+
+__all__ = [
+    "Connection",
+    "Database",
+    "MigrationError",
+    "OwnedConnection",
+    "Row",
+    "Schema",
+    "list_pending",
+    "migrate",
+    "open_connection",
+    "open_database",
+    "translated",
+]

@@ -1,0 +1,1 @@
+"""The registry versions in memory, by the time they came into force: what every record is priced from."""

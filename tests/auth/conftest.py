@@ -1,0 +1,161 @@
+"""A whole auth service on a real Postgres, spoken to over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import httpx
+import msgspec
+import pytest
+
+from services.auth.service import SCHEMA, build_auth
+from services.auth.settings import AuthSettings
+from shared.clock import FixedClock
+from shared.contracts.keys import KeysChanged, Principal, Verification
+from shared.contracts.topics import KEYS_CHANGED, TOPICS
+from shared.errors import UnavailableError
+from shared.event_log.port import EventLog, Position, Record
+from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
+from shared.event_log.postgres import open_postgres_event_log
+from shared.ids import uuid7
+from shared.postgres import Database, migrate, open_database
+from shared.proofs.signing import SigningKey
+from shared.runtime.service import Service
+from shared.web.principal import PrincipalMint, PrincipalVerifier
+
+T0 = datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
+PASSWORD = "correct horse battery"
+SETTINGS = AuthSettings(
+    public_url="https://api.example.test/",
+    password_hash_memory_kib=8,
+    password_hash_passes=1,
+    password_hash_lanes=1,
+)
+
+
+class SwitchableLog:
+    """The real event log behind a switch: while `away`, it fails as it does when its server is gone."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+        self.away = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.log, name)
+
+    async def append(self, topic: str, records: Sequence[Record]) -> list[Position]:
+        if self.away:
+            raise UnavailableError("The event log is away.")
+        return await self.log.append(topic, records)
+
+
+class FromTheStart:
+    """The position of a reader that has read nothing."""
+
+    async def load(self, group: str, topic: str, partitions: Collection[int]) -> dict[int, int]:
+        return {}
+
+
+@dataclass
+class Auth:
+    service: Service
+    http: httpx.AsyncClient
+    database: Database
+    log: SwitchableLog
+    clock: FixedClock
+    mint: PrincipalMint
+
+    def token(self, *scopes: str) -> dict[str, str]:
+        principal = Principal(account_id=uuid7(), key_id=uuid7(), scopes=scopes)
+        return {"x-llmring-principal": self.mint.mint(principal).decode()}
+
+    async def register(self, email: str, **fields: Any) -> httpx.Response:
+        body = {"email": email, "password": PASSWORD, **fields}
+        return await self.http.post("/api/v1/register", json=body)
+
+    async def open_account(self, email: str = "nora@example.test") -> dict[str, Any]:
+        answer = await self.register(email)
+        assert answer.status_code == 201, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def verify(self, key: str) -> Verification | None:
+        """What the gateway is told of a key; None is 404."""
+        answer = await self.http.post(
+            "/internal/keys/verify",
+            json={"key_sha256": sha256(key.encode()).hexdigest()},
+            headers=self.token("gateway"),
+        )
+        if answer.status_code == 404:
+            return None
+        assert answer.status_code == 200, answer.text
+        return msgspec.json.decode(answer.content, type=Verification)
+
+    async def patch(self, account_id: str, body: Any) -> httpx.Response:
+        return await self.http.patch(
+            f"/api/v1/admin/accounts/{account_id}", json=body, headers=self.token("operator")
+        )
+
+    async def get_admin(self, path: str = "", **query: Any) -> httpx.Response:
+        return await self.http.get(
+            f"/api/v1/admin/accounts{path}", params=query, headers=self.token("operator")
+        )
+
+    async def count(self, table: str) -> int:
+        async with self.database.connection() as connection:
+            return int(await connection.fetchval(f"SELECT count(*) FROM auth.{table}"))
+
+    async def wait_for_empty_outbox(self) -> None:
+        async with asyncio.timeout(30):
+            while await self.count("outbox"):  # noqa: ASYNC110 - the relay tells nobody
+                await asyncio.sleep(0.02)
+
+    async def events(self) -> list[KeysChanged]:
+        """Every `keys.changed` in the event log."""
+        end = sum((await self.log.ends(KEYS_CHANGED)).values())
+        found: list[KeysChanged] = []
+        async with self.log.subscribe(f"test-{uuid7()}", KEYS_CHANGED, FromTheStart()) as subscription:
+            while len(found) < end:
+                for part in await subscription.read(max_records=1000, max_wait=timedelta(seconds=1)):
+                    found += [msgspec.json.decode(r.value, type=KeysChanged) for r in part.records]
+        return found
+
+    async def changed_accounts(self) -> list[UUID]:
+        return [event.account_id for event in await self.events()]
+
+
+@asynccontextmanager
+async def open_auth(postgres_url: str) -> AsyncIterator[Auth]:
+    """The service on an empty database."""
+    await migrate(postgres_url, [EVENT_LOG_SCHEMA, SCHEMA])
+    database = await open_database(postgres_url, application_name="test-auth")
+    log = SwitchableLog(await open_postgres_event_log(postgres_url))
+    await log.ensure_topics(TOPICS)
+    clock = FixedClock(T0)
+    signing_key = SigningKey.from_seed(b"\x07" * 32)
+    service = build_auth(
+        database=database,
+        event_log=log,
+        principals=PrincipalVerifier(signing_key.public_key, clock),
+        clock=clock,
+        settings=SETTINGS,
+    )
+    assert service.app is not None
+    transport = httpx.ASGITransport(app=service.app)  # type: ignore[arg-type]  # Litestar's ASGI types
+    async with httpx.AsyncClient(transport=transport, base_url="http://auth.test") as http:
+        yield Auth(service, http, database, log, clock, PrincipalMint(signing_key, clock))
+    for step in service.on_stop:
+        await step()
+    await log.close()
+    await database.close()
+
+
+@pytest.fixture
+async def auth(postgres_url: str) -> AsyncIterator[Auth]:
+    async with open_auth(postgres_url) as auth:
+        yield auth

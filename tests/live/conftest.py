@@ -1,0 +1,83 @@
+"""One running server for each test process; every test has accounts of its own."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.live.process import ServerProcess
+
+
+class Account:
+    """A fresh account without limits, and a client that sends its key."""
+
+    def __init__(self, server: ServerProcess, operator: httpx.Client, *, unlimited: bool = True) -> None:
+        answer = httpx.post(
+            f"{server.url}/api/v1/register",
+            json={"email": f"{uuid.uuid4().hex}@example.com", "password": "correct horse battery"},
+        )
+        assert answer.status_code == 201, answer.text
+        self.account_id: str = answer.json()["account_id"]
+        self.key: str = answer.json()["api_key"]
+        if unlimited:
+            limits = {"requests_per_minute": None, "logs_per_month": None}
+            operator.patch(f"/api/v1/admin/accounts/{self.account_id}", json=limits).raise_for_status()
+        self.http = httpx.Client(base_url=server.url, headers={"X-API-Key": self.key}, timeout=30)
+
+    def log(self, **fields: Any) -> dict[str, Any]:
+        """Record one call, which must be accepted."""
+        answer = self.http.post("/api/v1/log", json=fields)
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def stats(self, **parameters: Any) -> dict[str, Any]:
+        """The account's statistics, which must be complete."""
+        answer = self.http.get("/api/v1/stats", params=parameters)
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        assert body["complete"], body
+        return body
+
+    def logs(self, **parameters: Any) -> list[dict[str, Any]]:
+        """The account's records."""
+        answer = self.http.get("/api/v1/logs", params=parameters)
+        assert answer.status_code == 200, answer.text
+        body: list[dict[str, Any]] = answer.json()
+        return body
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server in embedded mode, shared by the tests of this process."""
+    process = ServerProcess(tmp_path_factory.mktemp("live") / "data")
+    process.start()
+    try:
+        yield process
+    finally:
+        assert process.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def operator(server: ServerProcess) -> Iterator[httpx.Client]:
+    """A client with the operator's key."""
+    headers = {"X-API-Key": server.operator_key}
+    with httpx.Client(base_url=server.url, headers=headers, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def account(server: ServerProcess, operator: httpx.Client) -> Iterator[Account]:
+    """A fresh account without limits."""
+    made = Account(server, operator)
+    yield made
+    made.http.close()
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data directory for a server of the test's own."""
+    return tmp_path / "data"

@@ -1,0 +1,83 @@
+"""The product as its user runs it: `llmring-api serve`, a process with a data directory of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+READY_S = 60
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """One `llmring-api serve` in embedded mode; it can be started again on the same data and port."""
+
+    def __init__(self, data_dir: Path, **environment: str) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = data_dir.with_suffix(".log")
+        self._environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("LLMRING_")},
+            "LLMRING_PORT": str(self.port),
+            "LLMRING_DATA_DIR": str(data_dir),
+            "LLMRING_LOG_FORMAT": "text",
+            "LLMRING_ANONYMOUS_REQUESTS_PER_MINUTE": "1000000",
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> float:
+        """Start it and wait until it is ready; how many seconds that took."""
+        started = time.monotonic()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services", "serve"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        while True:
+            try:
+                if httpx.get(f"{self.url}/health/ready", timeout=1).status_code == 200:
+                    return time.monotonic() - started
+            except httpx.TransportError:
+                pass
+            assert self.process.poll() is None, f"it ended:\n{self.tail()}"
+            assert time.monotonic() - started < READY_S, f"not ready after {READY_S} s:\n{self.tail()}"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """`kill -9`: the process has no chance to do anything more."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+    def stop(self) -> int:
+        """SIGTERM, and wait for the end; its exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=40)
+
+    @property
+    def operator_key(self) -> str:
+        """The key that the first start made."""
+        return (self.data_dir / "operator.key").read_text().strip()
+
+    def tail(self, lines: int = 60) -> str:
+        """The end of what it logged."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,144 @@
+"""What the pool promises."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from shared.errors import UnavailableError
+from shared.postgres import Database, open_connection, open_database
+from tests.conftest import StartServer
+from tests.servers.process import find_free_port
+
+
+@pytest.fixture
+async def database(postgres_url: str) -> AsyncIterator[Database]:
+    opened = await open_database(postgres_url, application_name="tests", max_size=3)
+    yield opened
+    await opened.close()
+
+
+async def test_a_transaction_commits_when_its_block_ends(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute("CREATE TABLE kept (n integer); INSERT INTO kept VALUES (1)")
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT n FROM kept") == 1
+
+
+async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+    async def create_and_raise() -> None:
+        async with database.transaction() as connection:
+            await connection.execute("CREATE TABLE lost (n integer)")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await create_and_raise()
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT to_regclass('lost')") is None
+
+
+async def test_a_cancelled_transaction_leaves_nothing_and_the_pool_stays_usable(database: Database) -> None:
+    started = asyncio.Event()
+
+    async def sleep_in_transaction() -> None:
+        async with database.transaction() as connection:
+            await connection.execute("CREATE TABLE lost (n integer)")
+            started.set()
+            await connection.execute("SELECT pg_sleep(30)")
+
+    tasks = [asyncio.create_task(sleep_in_transaction())]
+    await started.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for _ in range(5):
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT to_regclass('lost')") is None
+
+
+async def test_settings_of_one_transaction_do_not_leak_into_the_next(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute("SET LOCAL work_mem = '7MB'")
+    for _ in range(3):
+        async with database.connection() as connection:
+            assert await connection.fetchval("SHOW work_mem") != "7MB"
+
+
+async def test_a_pool_that_is_used_up_says_unavailable_within_its_time(postgres_url: str) -> None:
+    small = await open_database(
+        postgres_url, application_name="tests", max_size=1, acquire_timeout=timedelta(seconds=0.2)
+    )
+    async with small.connection():
+        with pytest.raises(UnavailableError):
+            await small.ping()
+    await small.ping()
+    await small.close()
+
+
+async def test_nobody_listening_says_unavailable() -> None:
+    nowhere = f"postgresql://postgres@127.0.0.1:{find_free_port()}/postgres"
+    with pytest.raises(UnavailableError):
+        await open_database(nowhere, application_name="tests")
+    with pytest.raises(UnavailableError):
+        await open_connection(nowhere, application_name="tests")
+
+
+async def test_a_deadlock_says_unavailable_so_that_the_caller_tries_again(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(
+            "CREATE TABLE pair (n integer PRIMARY KEY); INSERT INTO pair VALUES (1), (2)"
+        )
+    both = asyncio.Barrier(2)
+
+    async def lock(first: int, second: int) -> None:
+        async with database.transaction() as connection:
+            await connection.execute("SET LOCAL deadlock_timeout = '50ms'")
+            await connection.execute("SELECT n FROM pair WHERE n = $1 FOR UPDATE", first)
+            await both.wait()
+            await connection.execute("SELECT n FROM pair WHERE n = $1 FOR UPDATE", second)
+
+    outcomes = await asyncio.gather(lock(1, 2), lock(2, 1), return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "UnavailableError"]
+
+
+async def test_a_mistake_in_the_sql_is_not_taken_for_an_outage(database: Database) -> None:
+    with pytest.raises(Exception, match="does not exist") as caught:
+        async with database.connection() as connection:
+            await connection.execute("SELECT nothing FROM nowhere")
+    assert not isinstance(caught.value, UnavailableError)
+
+
+async def test_the_pool_heals_after_postgres_was_killed(own_server: StartServer) -> None:
+    server = own_server("postgres")
+    opened = await open_database(
+        f"postgresql://postgres@{server.address}/postgres", application_name="tests", min_size=3, max_size=3
+    )
+    await opened.ping()
+    server.kill()
+    with pytest.raises(UnavailableError):
+        await opened.ping()
+    server.start()
+    await asyncio.gather(*(opened.ping() for _ in range(6)))
+    await opened.close()
+
+
+async def test_a_server_that_hangs_says_unavailable_within_the_time_of_a_statement(
+    own_server: StartServer,
+) -> None:
+    server = own_server("postgres")
+    opened = await open_database(
+        f"postgresql://postgres@{server.address}/postgres",
+        application_name="tests",
+        acquire_timeout=timedelta(seconds=1),
+        statement_timeout=timedelta(seconds=1),
+    )
+    await opened.ping()
+    server.pause()
+    async with asyncio.timeout(5):
+        with pytest.raises(UnavailableError):
+            await opened.ping()
+    server.resume()
+    async with asyncio.timeout(10):
+        await opened.ping()
+    await opened.close()
