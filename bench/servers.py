@@ -38,7 +38,7 @@ def postgres_tools() -> Path:
 
 @contextlib.contextmanager
 def run_postgres() -> Iterator[Callable[[str], str]]:
-    """A fresh Postgres with its defaults, so durable; gives a function from a new database's name to its URL."""
+    """A fresh Postgres with its defaults, so durable; gives a function that makes a database of a name."""
     tools, port = postgres_tools(), free_port()
     as_root = os.geteuid() == 0
     folder = Path(tempfile.mkdtemp(prefix="llmring-bench-"))

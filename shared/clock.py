@@ -42,7 +42,7 @@ def rfc3339(at: datetime) -> str:
 
 
 def parse_rfc3339(text: str) -> datetime:
-    """Read an RFC 3339 instant into UTC. Digits beyond the microsecond are cut, never rounded into the next day.
+    """Read an RFC 3339 instant into UTC. Digits beyond the microsecond are cut, not rounded up to a new day.
 
     Raises:
         ValueError: not RFC 3339, no such date or time, no zone, or outside the years 1 to 9999 in UTC.

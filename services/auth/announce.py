@@ -20,7 +20,7 @@ from services.auth.store.outbox import OutboxEvent, delete_events, insert_event,
 from shared.clock import Clock
 from shared.contracts.keys import KeysChanged
 from shared.contracts.topics import KEYS_CHANGED
-from shared.errors import UnavailableError
+from shared.errors import LLMRingError
 from shared.event_log.port import EventLog, Record
 from shared.ids import uuid7
 from shared.postgres import Connection, Database
@@ -68,7 +68,7 @@ class KeyChanges:
         try:
             async with asyncio.timeout(PUBLISH_WAIT.total_seconds()):
                 await self._move([event])
-        except (UnavailableError, TimeoutError) as error:
+        except (LLMRingError, TimeoutError) as error:  # nothing of this is the caller's: the change holds
             _log.warning("keys.changed of account %s is left to the relay: %s", event.event_key.hex(), error)
 
     async def publish_left_over(self) -> int:
@@ -76,6 +76,7 @@ class KeyChanges:
 
         Raises:
             UnavailableError: the event log or the database is away.
+            NotFoundError: the topic is not there yet.
         """
         async with self._database.connection() as connection:
             events = await list_events(connection, before=self._clock.now() - RELAY_AFTER, limit=_RELAY_BATCH)
@@ -91,7 +92,7 @@ class KeyChanges:
                 while await self.publish_left_over():
                     pass
                 reported = False
-            except UnavailableError as error:
+            except LLMRingError as error:
                 if not reported:
                     _log.warning("keys.changed cannot be published at the moment: %s", error)
                 reported = True

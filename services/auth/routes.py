@@ -7,7 +7,7 @@ from uuid import UUID
 from litestar import get, patch, post
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
-from litestar.params import FromPath, Parameter, RawBody
+from litestar.params import FromPath, QueryParameter, RawBody
 from litestar.types import ControllerRouterHandler
 
 from services.auth.admin import AccountAdmin
@@ -98,15 +98,15 @@ def _build_admin_routes(admin: AccountAdmin) -> Sequence[ControllerRouterHandler
     @get(
         "/api/v1/admin/accounts",
         cache_control=_NO_STORE,
-        responses=describe_problems(401, 403, 422, 429, 503),
+        responses=describe_problems(400, 401, 403, 422, 429, 503),
         summary="Find accounts",
         tags=["operator"],
     )
     async def get_accounts(
         principal: FromGateway,
-        email: Annotated[str | None, Parameter(description="only the account of this address")] = None,
-        limit: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = 50,
-        cursor: Annotated[UUID | None, Parameter(description="`next` of the page before")] = None,
+        email: Annotated[str | None, QueryParameter(description="only the account of this address")] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 50,
+        cursor: Annotated[UUID | None, QueryParameter(description="`next` of the page before")] = None,
     ) -> AccountPage:
         require_scope(principal, SCOPE_OPERATOR)
         return await admin.find(email=email, limit=limit, cursor=cursor)
@@ -114,7 +114,7 @@ def _build_admin_routes(admin: AccountAdmin) -> Sequence[ControllerRouterHandler
     @get(
         "/api/v1/admin/accounts/{account_id:uuid}",
         cache_control=_NO_STORE,
-        responses=describe_problems(401, 403, 404, 429, 503),
+        responses=describe_problems(400, 401, 403, 404, 429, 503),
         summary="One account",
         tags=["operator"],
     )

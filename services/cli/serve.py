@@ -1,12 +1,10 @@
 """`llmring-api serve`: every service in this process, with whatever is not given embedded."""
 
-import asyncio
 import contextlib
 import importlib.metadata
-import logging
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import click
 import uvloop
@@ -19,18 +17,26 @@ from services.cli.settings import ProcessSettings, load_settings
 from services.gateway.settings import GatewaySettings
 from shared.clock import SystemClock
 from shared.contracts.topics import TOPICS
-
 from shared.event_log.port import EventLog
 from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.event_log.postgres import open_postgres_event_log
-from shared.postgres import Database, migrate, open_database
+from shared.postgres import migrate, open_database
 from shared.runtime.run import run_services
 from shared.telemetry.logs import configure_logs
 
 VERSION = importlib.metadata.version("llmring-api")
 OPERATOR_KEY_FILE = "operator.key"
 
-_log = logging.getLogger(__name__)
+
+class Closable(Protocol):
+    """What is let go of at the end."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+R = TypeVar("R", bound=Closable)
 
 
 @click.command()
@@ -89,7 +95,7 @@ async def _open_event_log(settings: ProcessSettings, url: str) -> EventLog:
 
 
 @contextlib.asynccontextmanager
-async def _closing(resource: Database) -> AsyncIterator[Database]:
+async def _closing(resource: R) -> AsyncIterator[R]:
     try:
         yield resource
     finally:

@@ -22,7 +22,7 @@ def read_key(found: list[bytes | None]) -> bytes | None:
     key = found[API_KEY]
     authorization = found[AUTHORIZATION]
     if authorization is not None:
-        if authorization[:7].lower() != b"bearer ":
+        if authorization[:7] != b"Bearer " and authorization[:7].lower() != b"bearer ":
             raise UnauthenticatedError("The Authorization header must be: Bearer, a space, and an API key.")
         bearer = authorization[7:]
         if key is not None and key != bearer:

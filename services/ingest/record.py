@@ -9,8 +9,6 @@ import logging
 from datetime import datetime
 
 import msgspec
-from shared.event_log.dead_letter import dead_letter
-from shared.event_log.positions import PostgresPositions
 
 from services.ingest.rollup import roll_up
 from services.ingest.store.logs import insert_logs
@@ -20,7 +18,9 @@ from shared.clock import Clock
 from shared.contracts.topics import USAGE_LOGGED, USAGE_RATED
 from shared.contracts.usage import UsageLogged, UsageRated
 from shared.errors import NotFoundError
+from shared.event_log.dead_letter import dead_letter
 from shared.event_log.port import EventLog, Record, Slice, StoredRecord
+from shared.event_log.positions import PostgresPositions
 from shared.intake.usage import cost_lines, count_tokens
 from shared.money import plain
 from shared.postgres import Database

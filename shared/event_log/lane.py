@@ -2,7 +2,8 @@
 
 Under load the cost of a round trip (and of an fsync) is shared by all who arrived during the one before;
 without load a caller waits for one round trip and nothing else. An append costs one future and no task. Its
-wait has an end, whatever the store does, and nobody suffers from another caller that went away or was at fault.
+wait has an end, whatever the store does, and nobody suffers from another caller that went away or was at
+fault.
 """
 
 import asyncio
@@ -89,7 +90,7 @@ class Lane(Generic[TargetT]):
 
         Args:
             name: for the log.
-            store: stores a batch and resolves its appends; raises `UnavailableError` when that may work later.
+            store: stores a batch and resolves its appends; raises `UnavailableError` if that may work later.
             probe: after a failure, tells whether the store can be reached again, by raising or not.
             timeout: how long a caller waits.
         """

@@ -18,7 +18,7 @@ from services.auth.settings import AuthSettings
 from shared.clock import FixedClock
 from shared.contracts.keys import KeysChanged, Principal, Verification
 from shared.contracts.topics import KEYS_CHANGED, TOPICS
-from shared.errors import UnavailableError
+from shared.errors import LLMRingError
 from shared.event_log.port import EventLog, Position, Record
 from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.event_log.postgres import open_postgres_event_log
@@ -39,18 +39,18 @@ SETTINGS = AuthSettings(
 
 
 class SwitchableLog:
-    """The real event log behind a switch: while `away`, it fails as it does when its server is gone."""
+    """The real event log behind a switch: while there is a `failure`, appending fails with it."""
 
     def __init__(self, log: EventLog) -> None:
         self.log = log
-        self.away = False
+        self.failure: LLMRingError | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.log, name)
 
     async def append(self, topic: str, records: Sequence[Record]) -> list[Position]:
-        if self.away:
-            raise UnavailableError("The event log is away.")
+        if self.failure is not None:
+            raise self.failure
         return await self.log.append(topic, records)
 
 

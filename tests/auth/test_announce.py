@@ -8,10 +8,12 @@ import httpx
 import pytest
 
 from services.auth.announce import RELAY_AFTER, KeyChanges, note_change
-from shared.errors import UnavailableError
+from shared.errors import LLMRingError, NotFoundError, UnavailableError
 from shared.ids import uuid7
 from tests.auth.conftest import T0, Auth, open_auth
 from tests.conftest import StartServer
+
+AWAY = UnavailableError("The event log is away.")
 
 
 @pytest.fixture
@@ -39,11 +41,12 @@ async def test_a_refused_change_is_no_event(auth: Auth) -> None:
     assert await auth.count("outbox") == 0
 
 
+@pytest.mark.parametrize("failure", [AWAY, NotFoundError("There is no such topic.")])
 async def test_a_change_holds_while_the_log_is_away_and_is_told_afterwards(
-    auth: Auth, changes: KeyChanges
+    auth: Auth, changes: KeyChanges, failure: LLMRingError
 ) -> None:
     body = await auth.open_account()
-    auth.log.away = True
+    auth.log.failure = failure
     assert (await auth.patch(body["account_id"], {"tier": "pro"})).status_code == 200
     assert (await auth.register("pia@example.test")).status_code == 201
     found = await auth.verify(body["api_key"])
@@ -52,9 +55,9 @@ async def test_a_change_holds_while_the_log_is_away_and_is_told_afterwards(
     assert (len(await auth.events()), await auth.count("outbox")) == (1, 2)
 
     auth.clock.at = T0 + RELAY_AFTER + timedelta(seconds=1)
-    with pytest.raises(UnavailableError):
+    with pytest.raises(type(failure)):
         await changes.publish_left_over()
-    auth.log.away = False
+    auth.log.failure = None
     assert await changes.publish_left_over() == 2
     assert await changes.publish_left_over() == 0
     assert (await auth.changed_accounts())[:2] == [found.account_id] * 2
@@ -78,14 +81,14 @@ async def test_what_a_killed_process_left_behind_is_published(auth: Auth, change
 
 async def test_the_relay_outlives_an_outage_and_stops_when_told(auth: Auth) -> None:
     (worker,) = auth.service.workers
-    auth.log.away = True
+    auth.log.failure = AWAY
     await auth.open_account()
     auth.clock.at = T0 + RELAY_AFTER + timedelta(seconds=1)
     stop = asyncio.Event()
     relay = asyncio.ensure_future(worker.run(stop))
     await asyncio.sleep(0.1)
     assert not relay.done()
-    auth.log.away = False
+    auth.log.failure = None
     await auth.wait_for_empty_outbox()
     stop.set()
     await asyncio.wait_for(relay, 5)

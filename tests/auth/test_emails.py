@@ -1,7 +1,7 @@
 """Which addresses are accepted, and which are one account."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.auth.emails import email_key, parse_email
@@ -102,6 +102,7 @@ def test_letters_that_only_some_languages_join_stay_apart() -> None:
     assert len(keys) == 5
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(max_size=80), st.emails(), st.builds("{}@{}".format, st.text(), st.text())))
 @example("\u0130@example.test")
 def test_any_text_is_an_address_or_a_value_error(text: str) -> None:

@@ -107,13 +107,14 @@ async def open_house(
 ) -> AsyncIterator[House]:
     parts = build_parts()
     async with contextlib.AsyncExitStack() as stack:
-        upstreams: dict[str, Upstream] = {}
-        for name, service in parts["services"].items():
-            if mode == "in_process":
-                upstreams[name] = AsgiUpstream(service)
-            else:
-                port = await stack.enter_async_context(serve(service))
-                upstreams[name] = HttpUpstream(f"http://127.0.0.1:{port}")
+        services: dict[str, Recorder] = parts["services"]
+        upstreams: dict[str, Upstream]
+        if mode == "in_process":
+            upstreams = {name: AsgiUpstream(service) for name, service in services.items()}
+        else:
+            ports = await stack.enter_async_context(serve(*services.values()))
+            urls = [f"http://127.0.0.1:{port}" for port in ports]
+            upstreams = {name: HttpUpstream(url) for name, url in zip(services, urls, strict=True)}
         house = House(upstreams, parts, settings or GatewaySettings())
         stack.push_async_callback(house.close)
         yield house

@@ -190,9 +190,21 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve(app: Any) -> AsyncIterator[int]:
-    """Serve an application by a real server on a free port."""
-    config = uvicorn.Config(
+async def serve(*apps: Any) -> AsyncIterator[list[int]]:
+    """Serve each application by a real server of its own, on free ports; all stop together."""
+    servers = [_Server(_config(app)) for app in apps]
+    serving = [asyncio.create_task(server.serve()) for server in servers]
+    await until(lambda: all(server.started for server in servers))
+    try:
+        yield [server.servers[0].sockets[0].getsockname()[1] for server in servers]
+    finally:
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*serving)
+
+
+def _config(app: Any) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         host="127.0.0.1",
         port=0,
@@ -206,11 +218,3 @@ async def serve(app: Any) -> AsyncIterator[int]:
         proxy_headers=False,
         timeout_graceful_shutdown=1,
     )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve())
-    await until(lambda: server.started)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        await serving

@@ -19,7 +19,6 @@ from shared.web.app import build_app
 from shared.web.client import AsgiUpstream
 from tests.gateway.conftest import House, build_parts
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
 
 

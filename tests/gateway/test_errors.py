@@ -52,7 +52,7 @@ async def test_a_typed_error_of_a_service_in_this_process_is_a_problem(local_hou
 @pytest.mark.usefixtures("no_error_logs")
 async def test_a_service_that_is_not_there_is_a_503() -> None:
     async with open_house("over_http") as house:
-        async with serve(house.services["registry"]) as port:
+        async with serve(house.services["registry"]) as [port]:
             pass
         away = HttpUpstream(f"http://127.0.0.1:{port}")
         upstreams = dict.fromkeys(("registry", "ingest", "auth", "receipts"), away)
@@ -74,7 +74,7 @@ async def test_an_error_in_another_form_becomes_a_problem(house: House, status: 
         await send({"type": "http.response.body", "body": b"<h1>upstream says ", "more_body": True})
         await send({"type": "http.response.body", "body": b"no</h1>", "more_body": False})
 
-    async with serve(proxy) as port:
+    async with serve(proxy) as [port]:
         upstream = HttpUpstream(f"http://127.0.0.1:{port}")
         alone = House(dict.fromkeys(house.services, upstream), build_parts(), GatewaySettings())
         answer = await alone.ask("GET", "/registry")
@@ -179,7 +179,7 @@ async def test_an_answer_that_breaks_off_is_not_taken_for_whole(local_house: Hou
         raise UnavailableError("The database went away.")
 
     local_house.services["registry"].act = broken
-    async with serve(local_house.app) as port:
+    async with serve(local_house.app) as [port]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /registry HTTP/1.1\r\nHost: x\r\n\r\n")
         whole = await asyncio.wait_for(reader.read(), 5)

@@ -13,7 +13,7 @@ from tests.gateway.streets import serve
 
 @pytest.fixture
 async def port(house: House) -> AsyncIterator[int]:
-    async with serve(house.app) as port:
+    async with serve(house.app) as [port]:
         yield port
 
 

@@ -1,7 +1,7 @@
 """Case P9: who a request is counted as, whatever its headers claim."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.limits.address import bucket_key, client_address, parse_trusted_proxies
@@ -115,6 +115,7 @@ def test_a_list_of_proxies_that_means_everybody_or_nobody_refuses_to_start(entry
         parse_trusted_proxies(["192.0.2.0/24", entry])
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_no_header_is_an_error(text: str) -> None:
     assert client_address("203.0.113.5", text, PROXIES) == "203.0.113.5"

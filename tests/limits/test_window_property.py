@@ -33,7 +33,7 @@ class Oracle:
         return allowed, max(0, limit - len(inside))
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(steps)
 def test_every_decision_is_the_oracles(script: list[tuple[int, str, int, int]]) -> None:
     window, oracle, now = SlidingWindow(), Oracle(), T0
@@ -52,7 +52,7 @@ def test_every_decision_is_the_oracles(script: list[tuple[int, str, int, int]]) 
             assert decision.retry_after_s == 1 or cost > limit or len(before) + cost > limit
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.floats(0, 30, allow_nan=False, allow_subnormal=False), min_size=1, max_size=300),
     st.integers(1, 20),
@@ -67,7 +67,7 @@ def test_no_minute_ever_holds_more_than_the_limit(gaps: list[float], limit: int)
         assert sum(start <= t < start + WINDOW_S for t in passed) <= limit
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 80), st.integers(0, 30)), max_size=200))
 def test_a_small_map_never_lets_anybody_exceed_the_limit(script: list[tuple[int, int]]) -> None:
     window, oracle, now = SlidingWindow(max_keys=4), Oracle(), T0

@@ -36,7 +36,8 @@ async def main():
             "cached_input_tokens": 0, "latency_ms": 812, "origin": "program", "metadata": {"feature": "chat"},
         })
         for conversations in (False, True):
-            service = LoggingService(client, log_metadata=True, log_conversations=conversations, origin="service")
+            service = LoggingService(client, log_metadata=True,
+                                     log_conversations=conversations, origin="service")
             await service.log_request_response(
                 request=LLMRequest(messages=[Message(role="user", content="Hello")], model="fast"),
                 response=LLMResponse(
@@ -46,7 +47,8 @@ async def main():
                 alias="fast", provider="openai", model="gpt-4o-mini",
                 cost_info={"total_cost": 0.000405}, profile="default",
             )
-        stats = await client.get("/api/v1/stats", params={"start_date": None, "end_date": "", "group_by": "day"})
+        stats = await client.get("/api/v1/stats",
+                                 params={"start_date": None, "end_date": "", "group_by": "day"})
     print(json.dumps({"posted": posted, "stats": stats}))
 
 asyncio.run(main())

@@ -32,7 +32,7 @@ def test_the_key_may_stand_in_the_body_and_white_space_does_not_matter(account: 
     first = account.log(**CALL, idempotency_key="k1")
     spaced = account.http.post(
         "/api/v1/log",
-        content=b'{ "output_tokens": 100, "input_tokens":1000, "model":"gpt-4o-mini", "provider" : "openai" }',
+        content=b'{"output_tokens": 100,\n"input_tokens":1000,"provider" : "openai", "model":"gpt-4o-mini" }',
         headers={"Idempotency-Key": "k1", "Content-Type": "application/json"},
     )
     assert spaced.json() == first

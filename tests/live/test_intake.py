@@ -224,6 +224,6 @@ def test_a_batch_with_nothing_good_in_it_is_refused(account: Account) -> None:
 def test_a_key_is_needed_and_the_method_is_post(account: Account) -> None:
     import httpx
 
-    assert httpx.post(f"{account.http.base_url}api/v1/log", json=CALL).status_code == 401
+    assert httpx.post(f"{account.http.base_url}/api/v1/log", json=CALL).status_code == 401
     answer = account.http.get("/api/v1/log")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")

@@ -76,8 +76,8 @@ def build_reads(
         model: Named = None,
         origin: Named = None,
         provider: Named = None,
-        output: Annotated[
-            Format | None, QueryParameter(name="format", description="stream all of them")
+        format: Annotated[  # noqa: A002 - the parameter's own name, which errors tell
+            Format | None, QueryParameter(description="stream all of them instead")
         ] = None,
     ) -> Response[list[LogEntry]] | Stream:
         require_scope(principal, SCOPE_READ)
@@ -86,8 +86,8 @@ def build_reads(
         query = LogQuery(principal.account_id, start_at, end_at, filters)
         complete = await watermark.wait(principal.account_id, read_wait)
         headers = {} if complete else dict(_INCOMPLETE)
-        if output is not None:
-            return await _stream(stream_logs(database, query, output), _MEDIA_TYPES[output], headers)
+        if format is not None:
+            return await _stream(stream_logs(database, query, format), _MEDIA_TYPES[format], headers)
         page = await read_page(database, query, limit=limit, offset=offset, cursor=cursor)
         if page.next_cursor is not None:
             kept = [(k, v) for k, v in request.query_params.multi_items() if k not in ("cursor", "offset")]

@@ -76,11 +76,15 @@ class Writer:
             settings=SESSION,
             statement_timeout=self._timeout,
         )
-        with translated():
-            # An operator may have relaxed this for other uses; here an answer means that it is on the disk.
-            if await connection.fetchval("SHOW synchronous_commit") == "off":
-                await connection.execute("SET synchronous_commit = on")
-            statement = await connection.prepare(APPEND_RECORDS)
+        try:
+            with translated():
+                # An operator may have relaxed this for other uses; here an answer means: on the disk.
+                if await connection.fetchval("SHOW synchronous_commit") == "off":
+                    await connection.execute("SET synchronous_commit = on")
+                statement = await connection.prepare(APPEND_RECORDS)
+        except BaseException:
+            connection.terminate()
+            raise
         self._connection, self._append_records = connection, statement.fetchval
         return statement.fetchval
 
@@ -93,18 +97,18 @@ class Writer:
         self._connection = self._append_records = None
 
 
-async def open_writer(url: str, timeout: timedelta, on_commit: Callable[[set[str]], None]) -> Writer:
+async def open_writer(url: str, append_timeout: timedelta, on_commit: Callable[[set[str]], None]) -> Writer:
     """Connect and begin.
 
     Args:
         url: the database.
-        timeout: how long a caller waits.
+        append_timeout: how long a caller waits.
         on_commit: called with the names of the topics that got records, after each commit.
 
     Raises:
         UnavailableError: the database is away.
     """
-    writer = Writer(url, timeout, on_commit)
+    writer = Writer(url, append_timeout, on_commit)
     try:
         await writer.connect()
     except BaseException:

@@ -1,0 +1,150 @@
+"""The event log on Kafka, as one object."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from shared.event_log.kafka.clients import Admin, Consumer, build_admin, build_reader, translated
+from shared.event_log.kafka.stored import stored_records
+from shared.event_log.kafka.subscription import KafkaSubscription, open_subscription, stop_consumer
+from shared.event_log.kafka.topics import Topics
+from shared.event_log.kafka.writer import KafkaWriter
+from shared.event_log.port import Position, Positions, Record, StoredRecord
+
+logger = logging.getLogger(__name__)
+
+_ASK_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 0.5
+_TAIL_WAIT_MS: Final = 500
+
+
+class KafkaEventLog:
+    """An `EventLog` on Kafka; made by `open_kafka_event_log`."""
+
+    def __init__(self, bootstrap: str, writer: KafkaWriter, admin: Admin, topics: Topics) -> None:
+        self._bootstrap = bootstrap
+        self._writer = writer
+        self._admin = admin
+        self._topics = topics
+        self._reader: Consumer | None = None
+        self._opening_reader = asyncio.Lock()
+
+    async def ensure_topics(self, topics: Mapping[str, int]) -> None:
+        """See `EventLog.ensure_topics`."""
+        await self._topics.ensure(topics)
+
+    async def append(self, topic: str, records: Sequence[Record]) -> list[Position]:
+        """See `EventLog.append`."""
+        partitions = self._topics.find_partitions(topic) or await self._topics.get_partitions(topic)
+        return await self._writer.append(topic, records, partitions) if records else []
+
+    @asynccontextmanager
+    async def subscribe(
+        self, group: str, topic: str, positions: Positions
+    ) -> AsyncIterator[KafkaSubscription]:
+        """See `EventLog.subscribe`."""
+        async with open_subscription(self._bootstrap, topic, group, positions) as subscription:
+            yield subscription
+
+    @asynccontextmanager
+    async def tail(self, topic: str) -> AsyncIterator[AsyncIterator[StoredRecord]]:
+        """See `EventLog.tail`."""
+        async with aclosing(self._follow(topic, await self.ends(topic))) as records:
+            yield records
+
+    async def ends(self, topic: str) -> dict[int, int]:
+        """See `EventLog.ends`."""
+        count = await self._topics.get_partitions(topic)
+        with translated():
+            async with asyncio.timeout(_ASK_SECONDS):
+                reader = await self._get_reader()
+                ends = await reader.end_offsets([TopicPartition(topic, number) for number in range(count)])
+        return {tp.partition: offset for tp, offset in ends.items()}
+
+    async def ping(self) -> None:
+        """See `EventLog.ping`."""
+        with translated():
+            async with asyncio.timeout(_ASK_SECONDS):
+                await self._admin.describe_cluster()
+
+    async def close(self) -> None:
+        """See `EventLog.close`."""
+        await self._writer.close()
+        if self._reader is not None:
+            await stop_consumer(self._reader)
+        await self._admin.close()
+
+    async def _get_reader(self) -> Consumer:
+        """A consumer outside any group, which only asks for offsets."""
+        async with self._opening_reader:
+            if self._reader is None:
+                self._reader = await _start_consumer(self._bootstrap)
+            return self._reader
+
+    async def _follow(self, topic: str, starts: dict[int, int]) -> AsyncGenerator[StoredRecord, None]:
+        while True:
+            try:
+                consumer = await _start_consumer(self._bootstrap)
+            except (KafkaError, OSError) as error:
+                logger.info("%s cannot be followed for now: %s", topic, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            try:
+                partitions = {number: TopicPartition(topic, number) for number in starts}
+                consumer.assign(list(partitions.values()))
+                for number, tp in partitions.items():
+                    consumer.seek(tp, starts[number])
+                while True:
+                    found: dict[Any, list[Any]] = await consumer.getmany(timeout_ms=_TAIL_WAIT_MS)
+                    for tp, records in found.items():
+                        for record in stored_records(records):
+                            starts[tp.partition] = record.offset + 1
+                            yield record
+            except (KafkaError, OSError) as error:
+                logger.info("%s cannot be followed for now: %s", topic, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+            finally:
+                await stop_consumer(consumer)
+
+
+async def _start_consumer(bootstrap: str) -> Consumer:
+    consumer = build_reader(bootstrap)
+    try:
+        await consumer.start()
+    except BaseException:
+        await stop_consumer(consumer)
+        raise
+    return consumer
+
+
+async def open_kafka_event_log(
+    bootstrap: str, *, append_timeout: timedelta = timedelta(seconds=4), replication_factor: int = -1
+) -> KafkaEventLog:
+    """Connect.
+
+    Args:
+        bootstrap: `host:port`, or several, separated by commas.
+        append_timeout: how long an append may take, outages included.
+        replication_factor: for topics that `ensure_topics` creates; -1 for the broker's default.
+
+    Raises:
+        UnavailableError: no broker answers.
+    """
+    admin = build_admin(bootstrap)
+    writer = KafkaWriter(bootstrap, append_timeout)
+    try:
+        with translated():
+            async with asyncio.timeout(_ASK_SECONDS):
+                await admin.start()
+        await writer.connect()
+    except BaseException:
+        await writer.close()
+        await admin.close()
+        raise
+    return KafkaEventLog(bootstrap, writer, admin, Topics(admin, replication_factor))

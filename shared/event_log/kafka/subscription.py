@@ -1,0 +1,163 @@
+"""One member's reading. The broker shares the partitions out; where to start, the group's positions say."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from shared.errors import UnavailableError
+from shared.event_log.kafka.clients import Consumer, build_member, translated
+from shared.event_log.kafka.stored import stored_records
+from shared.event_log.port import PositionLostError, Positions, Slice
+
+logger = logging.getLogger(__name__)
+
+_JOIN_SECONDS: Final = 20.0
+_STOP_SECONDS: Final = 5.0
+_COMMIT_SECONDS: Final = 2.0
+_PATIENCE_SECONDS: Final = 1.0
+
+
+class KafkaSubscription(ConsumerRebalanceListener):
+    """A share of a group's partitions; made by `open_subscription`."""
+
+    def __init__(self, consumer: Consumer, topic: str, group: str, positions: Positions) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._group = group
+        self._positions = positions
+        self._loop = asyncio.get_running_loop()
+        self._next: dict[int, int] = {}
+        self._generation = 0
+        self._applied: dict[int, int] = {}
+        self._committed_at = self._loop.time()
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - named so by the library
+        """Called by the library: what was fetched and not handed out is void."""
+        self._generation += 1
+        self._next.clear()
+        self._applied.clear()
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Called by the library: every partition starts at its stored position again."""
+        self._generation += 1
+        self._next.clear()
+        logger.info("%s reads %s of %s", self._group, sorted(tp.partition for tp in assigned), self._topic)
+
+    async def read(self, *, max_records: int, max_wait: timedelta) -> list[Slice]:
+        """See `Subscription.read`."""
+        await self._commit_now_and_then()
+        generation = self._generation
+        await self._seek(generation)
+        ready = [TopicPartition(self._topic, partition) for partition in self._next]
+        found = {}
+        with translated():
+            try:
+                # While the group is in motion the library waits without an end.
+                async with asyncio.timeout(max_wait.total_seconds() + _PATIENCE_SECONDS):
+                    found = await self._consumer.getmany(
+                        *ready, timeout_ms=int(max_wait.total_seconds() * 1000), max_records=max_records
+                    )
+            except TimeoutError:
+                return []
+        if generation != self._generation:
+            return []  # fetched before the latest reassignment: the stored positions decide
+        slices = []
+        for tp, records in found.items():
+            expected = self._next[tp.partition]
+            if not records:
+                continue
+            if records[0].offset < expected:
+                raise PositionLostError(
+                    f"{self._group} is at {expected} of {self._topic}/{tp.partition}, "
+                    f"and {records[0].offset} came: the log was lost or replaced"
+                )
+            part = Slice(self._topic, tp.partition, stored_records(records), expected)
+            self._next[tp.partition] = part.next_offset
+            slices.append(part)
+        return slices
+
+    def note_applied(self, applied: Slice) -> None:
+        """See `Subscription.note_applied`."""
+        self._applied[applied.partition] = applied.next_offset
+
+    def rewind(self, partition: int) -> None:
+        """See `Subscription.rewind`."""
+        self._next.pop(partition, None)
+
+    async def _seek(self, generation: int) -> None:
+        """Go to the stored position wherever this member has none of its own yet."""
+        unknown = {tp.partition: tp for tp in self._consumer.assignment() if tp.partition not in self._next}
+        if not unknown:
+            return
+        stored = await self._positions.load(self._group, self._topic, list(unknown))
+        with translated():
+            begins = await self._consumer.beginning_offsets(list(unknown.values()))
+            ends = await self._consumer.end_offsets(list(unknown.values()))
+        if generation != self._generation:
+            return
+        for partition, tp in unknown.items():
+            start = stored.get(partition, begins[tp])
+            if start > ends[tp]:
+                raise PositionLostError(
+                    f"{self._group} is at {start} of {self._topic}/{partition}, "
+                    f"which ends at {ends[tp]}: the log was lost or replaced"
+                )
+            if start < begins[tp]:
+                logger.error("%s/%d: %d to %d are gone", self._topic, partition, start, begins[tp] - 1)
+            self._consumer.seek(tp, start)
+            self._next[partition] = start
+
+    async def _commit_now_and_then(self) -> None:
+        """Tell the broker how far the group is, for those who watch its lag. Nothing reads it back."""
+        if self._loop.time() - self._committed_at >= _COMMIT_SECONDS:
+            self._committed_at = self._loop.time()
+            await self.commit()
+
+    async def commit(self) -> None:
+        """Tell the broker what is applied by now; a failure is of no consequence."""
+        applied, self._applied = self._applied, {}
+        if not applied:
+            return
+        offsets = {TopicPartition(self._topic, partition): offset for partition, offset in applied.items()}
+        try:
+            async with asyncio.timeout(_COMMIT_SECONDS):
+                await self._consumer.commit(offsets)
+        except (KafkaError, OSError, ValueError) as error:
+            logger.info("%s could not tell its lag: %s", self._group, error)
+
+
+@asynccontextmanager
+async def open_subscription(
+    bootstrap: str, topic: str, group: str, positions: Positions
+) -> AsyncIterator[KafkaSubscription]:
+    """Join the group, stay a member while the block runs, and leave it.
+
+    Raises:
+        UnavailableError: no broker answers, or the group does not settle.
+    """
+    consumer = build_member(bootstrap, group)
+    subscription = KafkaSubscription(consumer, topic, group, positions)
+    consumer.subscribe([topic], listener=subscription)
+    try:
+        with translated():
+            async with asyncio.timeout(_JOIN_SECONDS):
+                await consumer.start()
+        yield subscription
+        await subscription.commit()
+    finally:
+        await stop_consumer(consumer)
+
+
+async def stop_consumer(consumer: Consumer) -> None:
+    """Stop a consumer, whether its broker is there or not."""
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await consumer.stop()
+    except (KafkaError, OSError, UnavailableError) as error:
+        logger.info("a consumer did not part in peace: %s", error)

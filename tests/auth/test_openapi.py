@@ -1,0 +1,47 @@
+"""What the service says of itself."""
+
+from tests.auth.conftest import Auth
+
+
+async def test_every_path_is_described_and_no_internal_one_is(auth: Auth) -> None:
+    document = (await auth.http.get("/internal/openapi.json")).json()
+    described = {
+        path: {m: sorted(o["responses"]) for m, o in item.items()} for path, item in document["paths"].items()
+    }
+    assert described == {
+        "/api/v1/register": {"post": ["201", "400", "409", "413", "422", "429", "503"]},
+        "/api/v1/cli/register": {"post": ["201", "400", "409", "413", "422", "429", "503"]},
+        "/api/v1/admin/accounts": {"get": ["200", "400", "401", "403", "422", "429", "503"]},
+        "/api/v1/admin/accounts/{account_id}": {
+            "get": ["200", "400", "401", "403", "404", "429", "503"],
+            "patch": ["200", "400", "401", "403", "404", "409", "413", "422", "429", "503"],
+        },
+    }
+
+
+async def test_bodies_are_described_with_their_bounds(auth: Auth) -> None:
+    paths = (await auth.http.get("/internal/openapi.json")).json()["paths"]
+    register = paths["/api/v1/register"]["post"]["requestBody"]
+    assert register["required"]
+    schema = register["content"]["application/json"]["schema"]
+    assert schema["required"] == ["email", "password"]
+    patch = paths["/api/v1/admin/accounts/{account_id}"]["patch"]["requestBody"]
+    fields = patch["content"]["application/json"]["schema"]["properties"]
+    assert fields["tier"]["enum"] == ["free", "hobby", "pro", "team"]
+    assert fields["retention_days"]["anyOf"] == [
+        {"type": "integer", "minimum": 0, "maximum": 36_500},
+        {"type": "null"},
+    ]
+    query = {p["name"]: p["schema"] for p in paths["/api/v1/admin/accounts"]["get"]["parameters"]}
+    assert (query["limit"]["minimum"], query["limit"]["maximum"]) == (1, 500)
+    assert set(query) == {"email", "limit", "cursor"}
+
+
+async def test_every_refusal_is_described_as_a_problem(auth: Auth) -> None:
+    paths = (await auth.http.get("/internal/openapi.json")).json()["paths"]
+    for path, item in paths.items():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                kinds = list(response["content"])
+                expected = ["application/json"] if status < "300" else ["application/problem+json"]
+                assert kinds == expected, (path, status)
