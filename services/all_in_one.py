@@ -15,6 +15,7 @@ from services.receipts.declare import Priced, Pricer
 from services.receipts.settings import ReceiptsSettings
 from services.registry import service as registry
 from shared.clock import Clock
+from shared.event_log.consumer import Rest
 from shared.event_log.port import EventLog
 from shared.limits.memory import MemoryRateLimiter
 from shared.postgres import Database, Schema
@@ -25,6 +26,7 @@ from shared.runtime.service import Service
 from shared.web.client import AsgiUpstream, Upstream
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 
+REQUESTS_FIRST: Final = Rest(per_record_s=0.0005, longest_s=0.1)
 MAX_COUNTED_KEYS: Final = 100_000
 SCHEMAS: Final[tuple[Schema, ...]] = (registry.SCHEMA, ingest.SCHEMA, auth.SCHEMA, receipts.SCHEMA)
 
@@ -73,6 +75,7 @@ def build_deployment(
         principals=principals,
         clock=clock,
         version=version,
+        rest=REQUESTS_FIRST,
     )
     auth_service = auth.build_auth(
         database=database,
@@ -89,6 +92,7 @@ def build_deployment(
         principals=principals,
         clock=clock,
         version=version,
+        rest=REQUESTS_FIRST,
         settings=ReceiptsSettings(data_dir=str(data_dir)),
     )
     services = (registry_service, ingest_service, auth_service, receipts_service)

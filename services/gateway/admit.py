@@ -5,7 +5,7 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Final
 
-from services.gateway.guards import NO_KEY, read_key
+from services.gateway.guards import NO_KEY, is_key_text, read_key
 from services.gateway.keyring import BAD_KEY, Keyring, KnownKey
 from services.gateway.limits import AddressLimits, limit_headers
 from services.gateway.responses import Reply
@@ -44,40 +44,40 @@ class Admission:
             RateLimitedError: the key's or the address's limit is reached.
             UnavailableError: a key could not be checked, since auth is away.
         """
+        key = None
         if access is not Access.IGNORED:
             try:
                 key = read_key(found)
             except UnauthenticatedError:
                 await self._count_bad_key(client, now, reply)
                 raise
-            if key is not None:
-                reply.no_store = True
-                digest = sha256(key).digest()
-                known = self._keys.find(digest, now)
-                if known is None:
-                    known = await self._verify(digest, client, now, reply)
-                limit = known.limit
-                if limit is not None:
-                    decision = await self._key_limiter.hit(known.bucket, limit, now)
-                    _tell(decision, now, reply)
-                return known
-        decision = await self._addresses.count_anonymous(client, now)
-        if access is Access.OPTIONAL:
-            _tell(decision, now, reply)
+        if key is None:
+            await self._admit_without_key(access, client, now, reply)
             return None
         reply.no_store = True
-        _tell(decision, now, reply)
+        digest = sha256(key).digest()
+        known = self._keys.find(digest, now)
+        if known is None:
+            known = await self._verify(key, digest, client, now, reply)
+        limit = known.limit
+        if limit is not None:
+            _tell(await self._key_limiter.hit(known.bucket, limit, now), now, reply)
+        return known
+
+    async def _admit_without_key(self, access: Access, client: str, now: float, reply: Reply) -> None:
+        # What registering answers, a new key, is nobody else's either.
+        reply.no_store = access is not Access.OPTIONAL
+        _tell(await self._addresses.count_anonymous(client, now), now, reply)
         if access is Access.REQUIRED:
             raise UnauthenticatedError(NO_KEY)
-        return None
 
-    async def _verify(self, digest: bytes, client: str, now: float, reply: Reply) -> KnownKey:
+    async def _verify(self, key: bytes, digest: bytes, client: str, now: float, reply: Reply) -> KnownKey:
         """Ask auth, unless the address has shown too many bad keys already; one question at a time per key.
 
         The key is counted as a bad one before it is looked up, so that not one lookup more than the limit is
         made whatever arrives at once, and uncounted when it turns out to be good.
         """
-        if self._keys.is_refused(digest, now):
+        if not is_key_text(key) or self._keys.is_refused(digest, now):
             await self._count_bad_key(client, now, reply)
             raise UnauthenticatedError(BAD_KEY)
         counted: Decision | None = None

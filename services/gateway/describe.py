@@ -85,21 +85,28 @@ def _matches(template: list[str], segments: list[str]) -> bool:
 
 
 def _merge_components(components: Json, service: str, added: Json) -> dict[str, str]:
-    """Add a service's components. Two that differ under one name: the later one gets its service before it.
+    """Add a service's components. One that differs from what has its name already gets its service before it.
 
     Returns:
         The references that have to be changed in what the service says.
     """
+    parts = [
+        (kind, name, part)
+        for kind in _KINDS
+        for name, part in (added.get(kind) or {}).items()
+        # Every service describes problems as its framework sees them; there is one description of them.
+        if name not in COMMON[kind]
+    ]
     renamed: dict[str, str] = {}
-    for kind in _KINDS:
-        for name, part in (added.get(kind) or {}).items():
-            if components[kind].get(name, part) != part:
+    settled = -1
+    while settled < len(renamed):  # what refers to a renamed part differs as well, by that reference
+        settled = len(renamed)
+        for kind, name, part in parts:
+            if name in components[kind] and components[kind][name] != _rewritten(part, renamed):
                 renamed[f"#/components/{kind}/{name}"] = f"#/components/{kind}/{service.capitalize()}{name}"
-    for kind in _KINDS:
-        for name, part in (added.get(kind) or {}).items():
-            reference = f"#/components/{kind}/{name}"
-            public_name = renamed.get(reference, reference).rpartition("/")[2]
-            components[kind][public_name] = _rewritten(part, renamed)
+    for kind, name, part in parts:
+        reference = f"#/components/{kind}/{name}"
+        components[kind][renamed.get(reference, reference).rpartition("/")[2]] = _rewritten(part, renamed)
     return renamed
 
 

@@ -14,25 +14,31 @@ _WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 
 
 def read_key(found: list[bytes | None]) -> bytes | None:
-    """The API key of a request, by either header; None when there is none. No key is looked up here.
+    """What a request sends as its API key, by either header; None when it sends none.
 
     Raises:
-        UnauthenticatedError: two headers contradict one another, or it is not the text of a key.
+        UnauthenticatedError: the two headers contradict one another, or it is too long for a key.
     """
     key = found[API_KEY]
     authorization = found[AUTHORIZATION]
-    if authorization is not None:
-        if authorization[:7] != b"Bearer " and authorization[:7].lower() != b"bearer ":
+    if authorization is None:
+        if key is None:
+            return None
+    elif key is None or authorization != b"Bearer " + key:
+        if authorization[:7].lower() != b"bearer ":
             raise UnauthenticatedError("The Authorization header must be: Bearer, a space, and an API key.")
         bearer = authorization[7:]
         if key is not None and key != bearer:
             raise UnauthenticatedError("X-API-Key and Authorization hold two different keys.")
         key = bearer
-    elif key is None:
-        return None
-    if key[:8] != _PREFIX or not len(_PREFIX) < len(key) <= _MAX_KEY_CHARS or key.translate(None, _KEY_CHARS):
-        raise UnauthenticatedError("This is not an API key: one starts with llmr_pk_ and is sent once.")
+    if len(key) > _MAX_KEY_CHARS:
+        raise UnauthenticatedError("This is too long for an API key.")
     return key
+
+
+def is_key_text(key: bytes) -> bool:
+    """Whether it can be a key at all. One that is known has passed here once."""
+    return key[:8] == _PREFIX and len(key) > len(_PREFIX) and not key.translate(None, _KEY_CHARS)
 
 
 def require_json(method: str, found: list[bytes | None]) -> None:

@@ -31,7 +31,7 @@ UNFOLLOWED_S: Final = 1.0
 REFUSED_S: Final = 5.0
 """How long a bad key is known to be bad; no longer than a good one is remembered."""
 
-BAD_KEY: Final = "The API key is not valid, or it was revoked, or its time is over."
+BAD_KEY: Final = "The API key is not valid (one starts with llmr_pk_), or was revoked, or has expired."
 
 _LOOKUP_TIMEOUT_S: Final = 5.0
 _RENEW_BEFORE_S: Final = 60

@@ -47,6 +47,7 @@ class Row(NamedTuple):
 ROWS: Final = (
     Row("/registry", "registry", Access.OPTIONAL, below=True),
     Row("/registry.json", "registry", Access.OPTIONAL),
+    Row("/registry/versions", "registry", Access.REQUIRED, open_to=("GET", "HEAD")),
     Row("/api/v1/log", "ingest", Access.REQUIRED, below=True),
     Row("/api/v1/logs", "ingest", Access.REQUIRED, below=True),
     Row("/api/v1/stats", "ingest", Access.REQUIRED),

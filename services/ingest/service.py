@@ -15,6 +15,7 @@ from services.ingest.watermark import Watermark
 from services.ingest.worker import build_rater
 from shared.clock import Clock
 from shared.contracts.topics import TOPICS, USAGE_LOGGED
+from shared.event_log.consumer import NO_REST, Rest
 from shared.event_log.port import EventLog
 from shared.postgres import Database, Schema
 from shared.pricebook.pricebook import Pricebook
@@ -34,6 +35,7 @@ def build_ingest(
     principals: PrincipalVerifier,
     clock: Clock,
     version: str,
+    rest: Rest = NO_REST,
     settings: IngestSettings | None = None,
 ) -> Service:
     """The ingest service with its rater in the same process.
@@ -41,6 +43,7 @@ def build_ingest(
     Args:
         registry: where the registry service answers, for prices.
         version: of this program, for the OpenAPI document.
+        rest: of the rater, where it shares the process with requests.
     """
     settings = settings or IngestSettings()
     positions = PostgresPositions(database, SCHEMA.name)
@@ -77,7 +80,7 @@ def build_ingest(
             documented=build_documented(),
         ),
         workers=[
-            build_rater(recorder, event_log, positions, settings.rater_batch),
+            build_rater(recorder, event_log, positions, max_records=settings.rater_batch, rest=rest),
             Worker("pricebook", lambda stop: pricebook.follow(event_log, stop)),
         ],
         pings={"database": database.ping, "event_log": event_log.ping},

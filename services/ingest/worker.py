@@ -2,7 +2,7 @@
 
 import asyncio
 
-from shared.event_log.consumer import run_consumer
+from shared.event_log.consumer import Rest, run_consumer
 
 from services.ingest.record import RATER, Recorder
 from shared.contracts.topics import USAGE_LOGGED
@@ -10,12 +10,21 @@ from shared.event_log.port import EventLog, Positions
 from shared.runtime.service import Worker
 
 
-def build_rater(recorder: Recorder, event_log: EventLog, positions: Positions, max_records: int) -> Worker:
+def build_rater(
+    recorder: Recorder, event_log: EventLog, positions: Positions, *, max_records: int, rest: Rest
+) -> Worker:
     """The loop that feeds slices of `usage.logged` to the recorder."""
 
     async def run(stop: asyncio.Event) -> None:
         await run_consumer(
-            event_log, RATER, USAGE_LOGGED, positions, recorder.record, stop=stop, max_records=max_records
+            event_log,
+            RATER,
+            USAGE_LOGGED,
+            positions,
+            recorder.record,
+            stop=stop,
+            max_records=max_records,
+            rest=rest,
         )
 
     return Worker("rater", run)

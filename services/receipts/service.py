@@ -14,6 +14,7 @@ from services.receipts.signer import Signer
 from services.receipts.verify import Verification
 from services.receipts.worker import build_issuer
 from shared.clock import Clock
+from shared.event_log.consumer import NO_REST, Rest
 from shared.event_log.port import EventLog
 from shared.event_log.positions import PostgresPositions
 from shared.postgres import Database, Schema
@@ -32,6 +33,7 @@ def build_receipts(
     principals: PrincipalVerifier,
     clock: Clock,
     version: str,
+    rest: Rest = NO_REST,
     settings: ReceiptsSettings | None = None,
 ) -> Service:
     """The receipts service with its issuer in the same process.
@@ -46,6 +48,7 @@ def build_receipts(
         principals: checks the gateway's token.
         clock: dates keys and receipts.
         version: of this program, for the OpenAPI document.
+        rest: of the issuer, where it shares the process with requests.
         settings: of this service.
     """
     settings = settings or ReceiptsSettings()
@@ -72,7 +75,7 @@ def build_receipts(
             principals=principals,
             version=version,
         ),
-        workers=[build_issuer(issuer, event_log, positions, settings.issuer_batch)],
+        workers=[build_issuer(issuer, event_log, positions, max_records=settings.issuer_batch, rest=rest)],
         pings={"database": database.ping, "event_log": event_log.ping},
         on_start=[signer.open],
     )

@@ -4,12 +4,14 @@ import asyncio
 
 from services.receipts.issue import GROUP, Issuer
 from shared.contracts.topics import USAGE_RATED
-from shared.event_log.consumer import run_consumer
+from shared.event_log.consumer import Rest, run_consumer
 from shared.event_log.port import EventLog, Positions
 from shared.runtime.service import Worker
 
 
-def build_issuer(issuer: Issuer, event_log: EventLog, positions: Positions, max_records: int) -> Worker:
+def build_issuer(
+    issuer: Issuer, event_log: EventLog, positions: Positions, *, max_records: int, rest: Rest
+) -> Worker:
     """The loop that feeds slices of `usage.rated` to the issuer."""
 
     async def run(stop: asyncio.Event) -> None:
@@ -21,6 +23,7 @@ def build_issuer(issuer: Issuer, event_log: EventLog, positions: Positions, max_
             issuer.issue_receipts,
             stop=stop,
             max_records=max_records,
+            rest=rest,
         )
 
     return Worker("issuer", run)

@@ -13,7 +13,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from shared.errors import UnavailableError
 from shared.event_log.port import EventLog, FencedError, Positions, Slice, Subscription
@@ -21,6 +21,21 @@ from shared.event_log.port import EventLog, FencedError, Positions, Slice, Subsc
 logger = logging.getLogger(__name__)
 
 Apply = Callable[[Slice], Awaitable[None]]
+
+
+class Rest(NamedTuple):
+    """A pause after applied records, in proportion to their number.
+
+    For a consumer that shares its process with an HTTP application: the more there is to do, the larger the
+    slices become, so that the fixed costs of a slice are paid less often, and requests have the loop in
+    between. After a single record the pause is too short to be felt.
+    """
+
+    per_record_s: float
+    longest_s: float
+
+
+NO_REST: Final = Rest(0, 0)
 
 READ_WAIT: Final = timedelta(seconds=0.25)
 """How long a read waits for records; also how soon an idle consumer notices that it has to stop."""
@@ -38,6 +53,7 @@ async def run_consumer(
     *,
     stop: asyncio.Event,
     max_records: int,
+    rest: Rest = NO_REST,
 ) -> None:
     """Apply a topic's records, slice by slice, until `stop` is set and the slice in hand is done.
 
@@ -51,8 +67,10 @@ async def run_consumer(
             never be applied is its own business (see `dead_letter`).
         stop: set it to end.
         max_records: the most records in a slice.
+        rest: how long to pause after so many records.
     """
-    await _Consumer(log, group, topic, positions, apply, stop=stop, max_records=max_records).run()
+    consumer = _Consumer(log, group, topic, positions, apply, stop=stop, max_records=max_records, rest=rest)
+    await consumer.run()
 
 
 class _Consumer:
@@ -68,6 +86,7 @@ class _Consumer:
         *,
         stop: asyncio.Event,
         max_records: int,
+        rest: Rest,
     ) -> None:
         self._log = log
         self._group = group
@@ -76,6 +95,7 @@ class _Consumer:
         self._apply = apply
         self._stop = stop
         self._max_records = max_records
+        self._rest = rest
         self._pause = _Pause(stop)
 
     async def run(self) -> None:
@@ -104,6 +124,7 @@ class _Consumer:
                 applied += await self._apply_slice(subscription, part)
             if applied == len(slices):
                 self._pause.reset()
+                await self._rest_after(sum(len(part.records) for part in slices))
             else:
                 await self._pause.after_failure()
 
@@ -122,6 +143,13 @@ class _Consumer:
             return False
         subscription.note_applied(part)
         return True
+
+    async def _rest_after(self, records: int) -> None:
+        seconds = min(records * self._rest.per_record_s, self._rest.longest_s)
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._stop.wait()
 
     def _report(self, error: Exception, what: str) -> None:
         """An outage is a warning, since it cures itself; anything else is a fault that a person must see."""

@@ -13,6 +13,8 @@ import msgspec
 import pytest
 from litestar import get, post
 
+from services.gateway.describe import merge_documents
+from services.gateway.routes import RouteTable
 from services.gateway.settings import GatewaySettings
 from shared.contracts.keys import Principal
 from shared.web.app import build_app
@@ -161,6 +163,34 @@ async def test_names_that_clash_are_kept_apart_and_equal_ones_are_one(house: Hou
     assert [name for name in schemas if "Shared" in name] == ["Shared"]
     content = document["paths"]["/api/v1/logs"]["get"]["responses"]["200"]["content"]
     assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/IngestPage"}
+
+
+def test_what_refers_to_a_clashing_name_is_kept_apart_as_well() -> None:
+    def document(path: str, inner: str) -> Any:
+        response = {"description": "x", "content": {"application/json": {"schema": ref("Outer")}}}
+        return {
+            "paths": {path: {"get": {"responses": {"200": response}}}},
+            "components": {
+                "schemas": {
+                    "Outer": {"type": "object", "properties": {"inner": ref("Inner")}},
+                    "Inner": {"type": inner},
+                    "Problem": {"type": inner},
+                }
+            },
+        }
+
+    def ref(name: str) -> Any:
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    routes = RouteTable(dict.fromkeys(("registry", "ingest", "auth", "receipts"), AsgiUpstream(build_parts)))
+    parts = {"registry": document("/registry", "string"), "ingest": document("/api/v1/stats", "integer")}
+    schemas = merge_documents(parts, routes, version="1")["components"]["schemas"]
+    assert schemas["Outer"]["properties"] == {"inner": ref("Inner")}
+    assert schemas["Inner"] == {"type": "string"}
+    assert schemas["IngestOuter"]["properties"] == {"inner": ref("IngestInner")}
+    assert schemas["IngestInner"] == {"type": "integer"}
+    assert [name for name in schemas if "Problem" in name] == ["Problem"]
+    assert schemas["Problem"]["type"] == "object"
 
 
 async def test_operation_ids_are_unique(house: House) -> None:

@@ -123,6 +123,11 @@ async def test_an_encoded_spelling_opens_no_closed_path(local_house: House) -> N
     assert local_house.services["receipts"].requests == []
 
 
+async def test_publishing_needs_a_key_and_listing_versions_does_not(local_house: House) -> None:
+    assert (await local_house.ask("GET", "/registry/versions/")).status == 200
+    assert (await local_house.ask("POST", "/registry/versions")).status == 401
+
+
 CONTENT = ["conversations", "conversations/1/messages", "templates", "templates/", "mcp", "mcp/servers"]
 
 

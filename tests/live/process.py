@@ -6,11 +6,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
 
 READY_S = 60
+COMMAND = (sys.executable, "-m", "services", "serve")
 
 
 def free_port() -> int:
@@ -24,11 +26,12 @@ def free_port() -> int:
 class ServerProcess:
     """One `llmring-api serve` in embedded mode; it can be started again on the same data and port."""
 
-    def __init__(self, data_dir: Path, **environment: str) -> None:
+    def __init__(self, data_dir: Path, command: Sequence[str] = COMMAND, **environment: str) -> None:
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = data_dir.with_suffix(".log")
+        self._command = list(command)
         self._environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("LLMRING_")},
             "LLMRING_PORT": str(self.port),
@@ -44,7 +47,7 @@ class ServerProcess:
         started = time.monotonic()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services", "serve"],
+                self._command,
                 env=self._environment,
                 stdout=log,
                 stderr=log,

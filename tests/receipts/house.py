@@ -189,7 +189,7 @@ class Street:
             database,
             event_log,
             clock,
-            ReceiptsSettings(data_dir=str(self.data_dir), issue_wait_ms=300, **settings),
+            ReceiptsSettings(**{"data_dir": str(self.data_dir), "issue_wait_ms": 300} | settings),
         )
 
 

@@ -45,7 +45,7 @@ async def test_a_recorded_log_has_its_receipt(house: House) -> None:
 
 
 async def test_asking_right_after_logging_waits_for_the_issuer(street: Street) -> None:
-    house = await street.open_house()
+    house = await street.open_house(issue_wait_ms=20_000)
     rated = a_rated()
     asking = asyncio.create_task(house.post(RECEIPTS, {"log_id": str(rated.log_id)}))
     await asyncio.sleep(0.1)

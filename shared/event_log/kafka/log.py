@@ -124,14 +124,15 @@ async def _start_consumer(bootstrap: str) -> Consumer:
 
 
 async def open_kafka_event_log(
-    bootstrap: str, *, append_timeout: timedelta = timedelta(seconds=4), replication_factor: int = -1
+    bootstrap: str, *, append_timeout: timedelta = timedelta(seconds=4), replication_factor: int | None = None
 ) -> KafkaEventLog:
     """Connect.
 
     Args:
         bootstrap: `host:port`, or several, separated by commas.
         append_timeout: how long an append may take, outages included.
-        replication_factor: for topics that `ensure_topics` creates; -1 for the broker's default.
+        replication_factor: for topics that `ensure_topics` creates; by default three, or as many as there are
+            brokers at that moment, so production names it.
 
     Raises:
         UnavailableError: no broker answers.

@@ -17,6 +17,9 @@ SETTINGS: Final = {
     "message.timestamp.type": "LogAppendTime",  # so that `StoredRecord.appended_at` is the broker's word
 }
 
+REPLICAS: Final = 3
+"""How many copies a topic gets when nothing is said, if there are so many brokers."""
+
 _SETTLE_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.1
 _new_topic: Final[Any] = NewTopic  # the library carries no annotations
@@ -25,7 +28,7 @@ _new_topic: Final[Any] = NewTopic  # the library carries no annotations
 class Topics:
     """What topics there are; their numbers of partitions are remembered, since they never change."""
 
-    def __init__(self, admin: Admin, replication_factor: int) -> None:
+    def __init__(self, admin: Admin, replication_factor: int | None) -> None:
         self._admin = admin
         self._replication_factor = replication_factor
         self._partitions: dict[str, int] = {}
@@ -59,11 +62,14 @@ class Topics:
         Raises:
             UnavailableError: no broker answers, or the partitions get no leaders.
         """
-        wanted = [
-            _new_topic(name, partitions, self._replication_factor, topic_configs=SETTINGS)
-            for name, partitions in topics.items()
-        ]
         with translated():
+            replicas = self._replication_factor or min(REPLICAS, await self._count_brokers())
+            # Of three copies one may be away; an acknowledgement still stands on two.
+            settings = SETTINGS | ({"min.insync.replicas": "2"} if replicas >= REPLICAS else {})
+            wanted = [
+                _new_topic(name, partitions, replicas, topic_configs=settings)
+                for name, partitions in topics.items()
+            ]
             answer = await self._admin.create_topics(wanted)
             for name, code, message in answer.topic_errors:
                 error = for_code(code)
@@ -76,6 +82,9 @@ class Topics:
                     "topic %s keeps its %d partitions; %d were asked for", name, found[name], partitions
                 )
         self._partitions.update(found)
+
+    async def _count_brokers(self) -> int:
+        return len((await self._admin.describe_cluster())["brokers"])
 
     async def _settled(self, topics: Mapping[str, int]) -> dict[str, int]:
         try:

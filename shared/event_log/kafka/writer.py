@@ -126,8 +126,7 @@ class KafkaWriter:
         if self._producer is not producer:
             return
         self._producer = None
-        error = UnavailableError("Kafka did not confirm the record.")
-        producer._message_accumulator.fail_all(error)  # noqa: SLF001 - no public way to give up a batch
+        _give_up(producer)
         task = asyncio.create_task(_stop(producer), name="kafka-producer-stop")
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
@@ -146,6 +145,11 @@ async def _send(producer: Producer, topic: str, partition: int, records: Sequenc
     if first < 0:
         raise TimeoutError("the broker has the batch already, and does not know any more where")
     return list(range(first, first + count))
+
+
+def _give_up(producer: Producer) -> None:
+    accumulator = producer._message_accumulator  # noqa: SLF001 - there is no public way to give up a batch
+    accumulator.fail_all(UnavailableError("Kafka did not confirm the record."))
 
 
 async def _stop(producer: Producer) -> None:

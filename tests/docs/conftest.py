@@ -1,0 +1,71 @@
+"""A server in a folder that looks like the reader's, with the page's variables set."""
+
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from tests.docs.pages import ROOT
+from tests.live.conftest import server  # noqa: F401 - a fixture of the live tests, used here as it is
+from tests.live.process import ServerProcess
+from tests.live.test_client import client_bin  # noqa: F401 - likewise
+
+
+class Stage(NamedTuple):
+    """Where a page's blocks run."""
+
+    server: ServerProcess
+    folder: Path
+    environment: dict[str, str]
+
+
+StageMaker = Callable[..., Stage]
+
+
+@pytest.fixture
+def set_stage(tmp_path: Path) -> Iterator[StageMaker]:
+    """Makes the stage: a fresh server on `data` in the folder, and the project's environment as `.venv`.
+
+    `with_account` also registers an account and sets the two variables that the README's tour sets.
+    """
+    for program in ("bash", "curl"):
+        if shutil.which(program) is None:
+            reason = f"server missing: {program}: install {program}"
+            if os.environ.get("CI") == "true" or os.environ.get("LLMRING_TEST_ALL") == "1":
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
+    started: list[ServerProcess] = []
+
+    def make(*, with_account: bool) -> Stage:
+        process = ServerProcess(tmp_path / "data")
+        process.start()
+        started.append(process)
+        (tmp_path / ".venv").symlink_to(sys.prefix)
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("LLMRING_")},
+            "HOME": str(tmp_path),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONWARNINGS": "ignore",
+        }
+        if with_account:
+            environment["LLMRING_SERVER_URL"] = process.url
+            environment["LLMRING_API_KEY"] = _register(process)
+        return Stage(process, tmp_path, environment)
+
+    yield make
+    for process in started:
+        assert process.stop() == 0
+
+
+def _register(process: ServerProcess) -> str:
+    account = {"email": f"{uuid.uuid4().hex}@example.com", "password": "correct horse battery"}
+    answer = httpx.post(f"{process.url}/api/v1/register", json=account)
+    answer.raise_for_status()
+    key: str = answer.json()["api_key"]
+    return key

@@ -1,0 +1,40 @@
+"""A consumer or an appender in a process of its own, to be killed: `python -m tests.event_log.member ...`."""
+
+import asyncio
+import sys
+
+from shared.event_log import PostgresPositions, Slice, run_consumer
+from shared.postgres import open_database
+from tests.event_log.results import Results, numbered
+from tests.event_log.servers import open_log_at
+
+
+async def consume(kind: str, address: str, topic: str, results_url: str) -> None:
+    """Apply to `results`, slowly, until killed; say so after each slice."""
+    database = await open_database(results_url, application_name="member")
+    results = Results(database, PostgresPositions(database, "results"))
+    log = await open_log_at(kind, address)
+
+    async def apply(part: Slice) -> None:
+        await results.apply("group", part)
+        print("applied", flush=True)
+        await asyncio.sleep(0.02)
+
+    await run_consumer(log, "group", topic, results.positions, apply, stop=asyncio.Event(), max_records=5)
+
+
+async def append(kind: str, address: str, topic: str) -> None:
+    """Append from 20 callers until killed; name each value once it is acknowledged."""
+    log = await open_log_at(kind, address)
+
+    async def caller(number: int) -> None:
+        for n in range(number, 1_000_000, 20):
+            (record,) = numbered(1, keys=20, start=n)
+            await log.append(topic, [record])
+            print(record.value.decode(), flush=True)
+
+    await asyncio.gather(*map(caller, range(20)))
+
+
+if __name__ == "__main__":
+    asyncio.run({"consume": consume, "append": append}[sys.argv[1]](*sys.argv[2:]))

@@ -1,0 +1,153 @@
+"""Two gateways, the real auth service and the real event log on Postgres: case P12, from end to end."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.auth.operator import ensure_operator
+from services.gateway.service import build_gateway
+from services.gateway.settings import GatewaySettings
+from shared.event_log.port import EventLog
+from shared.event_log.postgres import open_postgres_event_log
+from shared.limits.memory import MemoryRateLimiter
+from shared.web.client import AsgiUpstream
+from tests.auth.conftest import PASSWORD, Auth, open_auth
+from tests.gateway.conftest import LOG
+from tests.gateway.streets import Recorder
+from tests.gateway.visitor import Answer, ask
+
+EMPTY: set[Any] = set()
+CUT_THE_LOG = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name <> 'test-auth'"
+)
+JSON = ("Content-Type", "application/json")
+
+
+@dataclass
+class Gateway:
+    app: Any
+    ingest: Recorder
+
+    async def log(self, key: str) -> Answer:
+        return await ask(self.app, "POST", "/api/v1/log", [JSON, ("X-API-Key", key)], LOG)
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(auth: Auth, event_log: EventLog) -> AsyncIterator[Gateway]:
+    services = {name: Recorder(name) for name in ("registry", "ingest", "receipts")}
+    upstreams = {name: AsgiUpstream(service) for name, service in services.items()}
+    service = build_gateway(
+        upstreams={**upstreams, "auth": AsgiUpstream(auth.service.app)},  # type: ignore[arg-type]
+        mint=auth.mint,
+        event_log=event_log,
+        key_limiter=MemoryRateLimiter(),
+        address_limiter=MemoryRateLimiter(),
+        clock=auth.clock,
+        settings=GatewaySettings(),
+        version="1",
+    )
+    stop = asyncio.Event()
+    watch = asyncio.create_task(service.workers[0].run(stop))
+    try:
+        yield Gateway(service.app, services["ingest"])
+    finally:
+        stop.set()
+        await asyncio.wait_for(watch, 5)
+
+
+@dataclass
+class Deployment:
+    auth: Auth
+    gateways: tuple[Gateway, Gateway]
+    operator_key: str
+
+    async def register(self, email: str) -> tuple[str, str]:
+        body = f'{{"email":"{email}","password":"{PASSWORD}"}}'.encode()
+        answer = await ask(self.gateways[0].app, "POST", "/api/v1/register", [JSON], body)
+        assert answer.status == 201, answer.body
+        return answer.json["api_key"], answer.json["account_id"]
+
+    async def becomes(
+        self, wanted: set[Any], key: str, header: str = "", *, seconds: float = 1, but_for: set[Any] = EMPTY
+    ) -> None:
+        """Wait until every gateway answers as wanted to a key, in real time and by the clock."""
+        began_at, now_at = time.monotonic(), self.auth.clock.at
+        while True:
+            self.auth.clock.at = now_at + timedelta(seconds=time.monotonic() - began_at)
+            answers = [await gateway.log(key) for gateway in self.gateways]
+            seen = {answer.get(header) if header else answer.status for answer in answers}
+            if seen - but_for <= wanted:
+                return
+            assert time.monotonic() - began_at < seconds, f"{seen} for {seconds} s"
+            await asyncio.sleep(0.005)
+
+    async def change(self, account_id: str, body: bytes) -> Answer:
+        headers = [JSON, ("Authorization", f"Bearer {self.operator_key}")]
+        path = f"/api/v1/admin/accounts/{account_id}"
+        return await ask(self.gateways[0].app, "PATCH", path, headers, body)
+
+
+@pytest.fixture
+async def deployment(postgres_url: str) -> AsyncIterator[Deployment]:
+    async with contextlib.AsyncExitStack() as stack:
+        auth = await stack.enter_async_context(open_auth(postgres_url))
+        gateways = []
+        for _ in range(2):
+            log = await open_postgres_event_log(postgres_url)
+            stack.push_async_callback(log.close)
+            gateways.append(await stack.enter_async_context(open_gateway(auth, log)))
+        operator_key = await ensure_operator(auth.database, auth.clock)
+        assert operator_key is not None
+        await asyncio.sleep(0.3)  # both tails are open
+        yield Deployment(auth, (gateways[0], gateways[1]), operator_key)
+
+
+async def test_a_suspended_accounts_keys_are_dead_on_every_gateway_within_a_second(
+    deployment: Deployment,
+) -> None:
+    key, account_id = await deployment.register("nora@example.test")
+    await deployment.change(account_id, b'{"requests_per_minute":null}')
+    await deployment.becomes({200}, key)
+    assert (await deployment.change(account_id, b'{"suspended":true}')).status == 200
+    await deployment.becomes({401}, key)
+    answers = await asyncio.gather(*(g.log(key) for g in deployment.gateways for _ in range(50)))
+    assert {answer.status for answer in answers} <= {401, 429}
+    assert (await deployment.change(account_id, b'{"suspended":false}')).status == 200
+    await deployment.becomes({200}, key)
+
+
+async def test_a_new_tier_is_seen_by_every_gateway_within_a_second(deployment: Deployment) -> None:
+    key, account_id = await deployment.register("olaf@example.test")
+    await deployment.becomes({"60"}, key, "x-ratelimit-limit")
+    assert (await deployment.change(account_id, b'{"tier":"pro"}')).status == 200
+    await deployment.becomes({"1000"}, key, "x-ratelimit-limit")
+
+
+async def test_no_key_lives_on_while_connections_to_the_log_are_cut(deployment: Deployment) -> None:
+    key, account_id = await deployment.register("pia@example.test")
+    await deployment.change(account_id, b'{"requests_per_minute":null}')
+    await deployment.becomes({200}, key)
+    for _ in range(3):
+        async with deployment.auth.database.connection() as connection:
+            await connection.execute(CUT_THE_LOG)
+        assert (await deployment.change(account_id, b'{"suspended":true}')).status == 200
+        await deployment.becomes({401}, key, but_for={429})
+        assert (await deployment.change(account_id, b'{"suspended":false}')).status == 200
+        deployment.auth.clock.at += timedelta(minutes=2)  # bad keys are forgiven
+        await deployment.becomes({200}, key, seconds=10)
+
+
+async def test_an_operators_path_takes_no_customers_key(deployment: Deployment) -> None:
+    key, account_id = await deployment.register("zoe@example.test")
+    path = f"/api/v1/admin/accounts/{account_id}"
+    app = deployment.gateways[0].app
+    assert (await ask(app, "GET", path, [("X-API-Key", key)])).status == 403
+    assert (await ask(app, "GET", path, [("X-API-Key", deployment.operator_key)])).status == 200
+    assert (await ask(app, "GET", path)).status == 401
