@@ -79,12 +79,12 @@ def _start(folder: Path) -> "PostgresServer":
 def _use_runtime_folder_of_our_own() -> None:
     """Keep the wheel from its fallback, one lock file in /tmp that belongs to whichever user came first.
 
-    Must come before the wheel is imported. The folder also holds the socket where the data directory's path
-    is too long for one, so the user that Postgres runs as must be able to pass through it.
+    Must come before the wheel is imported. The XDG specification demands the mode 0700.
     """
     runtime = Path(tempfile.gettempdir()) / f"llmring-{os.getuid()}"
     for each in (runtime, runtime / "python_PostgresServer"):
-        each.mkdir(mode=0o711, exist_ok=True)
-        if each.stat().st_uid != os.getuid():
+        each.mkdir(mode=0o700, exist_ok=True)
+        if each.is_symlink() or each.stat().st_uid != os.getuid():
             raise click.ClickException(f"The folder {each} belongs to another user.")
+        each.chmod(0o700)
     os.environ["XDG_RUNTIME_DIR"] = str(runtime)

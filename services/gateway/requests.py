@@ -104,7 +104,7 @@ def read_headers(headers: Iterable[Header]) -> tuple[list[Header], list[bytes | 
                 kept.append(header)
     connection = found[CONNECTION]
     if connection is not None and connection not in _PLAIN_CONNECTION:
-        pass
+        kept = _without_nominated(kept, connection)
     return kept, found
 
 

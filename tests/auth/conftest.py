@@ -130,11 +130,12 @@ class Auth:
 
 
 @asynccontextmanager
-async def open_auth(postgres_url: str) -> AsyncIterator[Auth]:
-    """The service on an empty database."""
-    await migrate(postgres_url, [EVENT_LOG_SCHEMA, SCHEMA])
+async def open_auth(postgres_url: str, log_url: str | None = None) -> AsyncIterator[Auth]:
+    """The service on an empty database, with the event log on another one if `log_url` says so."""
+    await migrate(postgres_url, [SCHEMA])
+    await migrate(log_url or postgres_url, [EVENT_LOG_SCHEMA])
     database = await open_database(postgres_url, application_name="test-auth")
-    log = SwitchableLog(await open_postgres_event_log(postgres_url))
+    log = SwitchableLog(await open_postgres_event_log(log_url or postgres_url))
     await log.ensure_topics(TOPICS)
     clock = FixedClock(T0)
     signing_key = SigningKey.from_seed(b"\x07" * 32)

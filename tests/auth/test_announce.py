@@ -95,9 +95,11 @@ async def test_the_relay_outlives_an_outage_and_stops_when_told(auth: Auth) -> N
     assert len(await auth.events()) == 1
 
 
-async def test_without_its_database_the_service_says_come_back_and_does(own_server: StartServer) -> None:
+async def test_without_its_database_the_service_says_come_back_and_does(
+    own_server: StartServer, postgres_url: str
+) -> None:
     server = own_server("postgres", durable=False)
-    async with open_auth(f"postgresql://postgres@{server.address}/postgres") as auth:
+    async with open_auth(f"postgresql://postgres@{server.address}/postgres", postgres_url) as auth:
         body = await auth.open_account()
         lookup = {"key_sha256": "0" * 64}
         requests: list[Callable[[], Awaitable[httpx.Response]]] = [
