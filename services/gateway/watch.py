@@ -41,7 +41,7 @@ def build_watch(keyring: Keyring, event_log: EventLog) -> Worker:
 
 
 async def watch_keys(keyring: Keyring, event_log: EventLog, stop: asyncio.Event) -> None:
-    """Drop from the keyring whatever `keys.changed` names, until told to stop."""
+    """Let the keyring doubt whatever `keys.changed` names, until told to stop."""
     away = False
     while not stop.is_set():
         try:
@@ -58,10 +58,14 @@ async def watch_keys(keyring: Keyring, event_log: EventLog, stop: asyncio.Event)
                     await _follow(event_log, _apply(keyring, records, ends), ends, stop)
                 finally:
                     keyring.unfollow()  # before the tail is closed, which may take its time
-        except (LLMRingError, OSError, TimeoutError) as error:
+        except Exception as error:
+            # Also one that nobody thought of: not to be followed is what this loop exists to end.
             if not away:
+                foreseen = isinstance(error, (LLMRingError, OSError, TimeoutError))
                 _log.warning(
-                    "keys.changed is not followed (%s): keys are asked for every second", error or "no answer"
+                    "keys.changed is not followed (%s): keys are asked for every second",
+                    str(error) or "no answer",
+                    exc_info=not foreseen,
                 )
                 away = True
         with contextlib.suppress(TimeoutError):
@@ -91,11 +95,11 @@ async def _follow(
 async def _apply(keyring: Keyring, records: AsyncIterator[StoredRecord], applied: dict[int, int]) -> None:
     async for record in records:
         try:
-            keyring.drop_account(_decoder.decode(record.value or b"").account_id)
+            keyring.doubt_account(_decoder.decode(record.value or b"").account_id)
         except msgspec.MsgspecError as error:
             # Something has changed and nobody knows what: safe is to ask for every key again.
             _log.warning("an event of keys.changed cannot be read: %s", error)
-            keyring.drop_all()
+            keyring.doubt_all()
         applied[record.partition] = max(applied.get(record.partition, 0), record.offset + 1)
 
 

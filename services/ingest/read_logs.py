@@ -14,6 +14,7 @@ import msgspec
 from services.ingest.selection import LogQuery
 from services.ingest.store.entries import Cursor, find_entry, list_entries
 from shared.contracts.records import CSV_COLUMNS, LogEntry
+from shared.contracts.usage import NULL
 from shared.errors import InvalidFieldError
 from shared.postgres import Database
 
@@ -79,7 +80,7 @@ def _csv_entry(entry: LogEntry) -> bytes:
 
 
 def _csv_value(value: object) -> str:
-    if value is None or value == b"null":
+    if value is None or value == NULL:
         return ""
     return bytes(value).decode() if isinstance(value, msgspec.Raw) else str(value)
 

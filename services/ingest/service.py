@@ -3,8 +3,6 @@
 from datetime import timedelta
 from pathlib import Path
 
-from shared.event_log.positions import PostgresPositions
-
 from services.ingest.accept import Acceptance
 from services.ingest.claim import Claims
 from services.ingest.record import RATER, Recorder
@@ -15,13 +13,13 @@ from services.ingest.watermark import Watermark
 from services.ingest.worker import build_rater
 from shared.clock import Clock
 from shared.contracts.topics import TOPICS, USAGE_LOGGED
-from shared.event_log.consumer import NO_REST, Rest
 from shared.event_log.port import EventLog
+from shared.event_log.positions import PostgresPositions
 from shared.postgres import Database, Schema
 from shared.pricebook.pricebook import Pricebook
+from shared.runtime.requests_first import RequestsFirst
 from shared.runtime.service import Service, Worker
 from shared.web.app import build_app
-from shared.web.client import Upstream
 from shared.web.principal import PrincipalVerifier
 
 SCHEMA = Schema("usage", Path(__file__).parent / "migrations")
@@ -31,19 +29,19 @@ def build_ingest(
     *,
     database: Database,
     event_log: EventLog,
-    registry: Upstream,
+    pricebook: Pricebook,
     principals: PrincipalVerifier,
     clock: Clock,
     version: str,
-    rest: Rest = NO_REST,
+    pace: RequestsFirst | None = None,
     settings: IngestSettings | None = None,
 ) -> Service:
     """The ingest service with its rater in the same process.
 
     Args:
-        registry: where the registry service answers, for prices.
+        pricebook: prices records; this service keeps it up to date.
         version: of this program, for the OpenAPI document.
-        rest: of the rater, where it shares the process with requests.
+        pace: of the rater, where it shares the process with requests.
     """
     settings = settings or IngestSettings()
     positions = PostgresPositions(database, SCHEMA.name)
@@ -51,8 +49,12 @@ def build_ingest(
     async def load_applied() -> dict[int, int]:
         return await positions.load(RATER, USAGE_LOGGED, range(TOPICS[USAGE_LOGGED]))
 
-    pricebook = Pricebook(registry)
-    watermark = Watermark(load_applied, timedelta(seconds=settings.watermark_s))
+    async def note_start() -> None:
+        watermark.started(await event_log.ends(USAGE_LOGGED))
+
+    watermark = Watermark(
+        load_applied, timedelta(seconds=settings.watermark_s), pace.hurry if pace else lambda: None
+    )
     acceptance = Acceptance(
         event_log=event_log,
         pricebook=pricebook,
@@ -74,14 +76,16 @@ def build_ingest(
         name="ingest",
         app=build_app(
             "LLMRing usage",
-            [*build_fast_lanes(acceptance, principals), *reads],
+            reads,
+            lanes=build_fast_lanes(acceptance, principals),
             principals=principals,
             version=version,
             documented=build_documented(),
         ),
         workers=[
-            build_rater(recorder, event_log, positions, max_records=settings.rater_batch, rest=rest),
+            build_rater(recorder, event_log, positions, max_records=settings.rater_batch, pace=pace),
             Worker("pricebook", lambda stop: pricebook.follow(event_log, stop)),
         ],
         pings={"database": database.ping, "event_log": event_log.ping},
+        on_start=[note_start],
     )

@@ -16,4 +16,4 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
     read_wait_ms: int = 500
     watermark_s: int = 60
     max_skew_s: int = 300
-    rater_batch: int = 1000
+    rater_batch: int = 500

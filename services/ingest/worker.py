@@ -2,16 +2,15 @@
 
 import asyncio
 
-from shared.event_log.consumer import Rest, run_consumer
-
 from services.ingest.record import RATER, Recorder
 from shared.contracts.topics import USAGE_LOGGED
+from shared.event_log.consumer import Pace, run_consumer
 from shared.event_log.port import EventLog, Positions
 from shared.runtime.service import Worker
 
 
 def build_rater(
-    recorder: Recorder, event_log: EventLog, positions: Positions, *, max_records: int, rest: Rest
+    recorder: Recorder, event_log: EventLog, positions: Positions, *, max_records: int, pace: Pace | None
 ) -> Worker:
     """The loop that feeds slices of `usage.logged` to the recorder."""
 
@@ -24,7 +23,7 @@ def build_rater(
             recorder.record,
             stop=stop,
             max_records=max_records,
-            rest=rest,
+            pace=pace,
         )
 
     return Worker("rater", run)

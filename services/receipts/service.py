@@ -14,7 +14,7 @@ from services.receipts.signer import Signer
 from services.receipts.verify import Verification
 from services.receipts.worker import build_issuer
 from shared.clock import Clock
-from shared.event_log.consumer import NO_REST, Rest
+from shared.event_log.consumer import Pace
 from shared.event_log.port import EventLog
 from shared.event_log.positions import PostgresPositions
 from shared.postgres import Database, Schema
@@ -33,7 +33,7 @@ def build_receipts(
     principals: PrincipalVerifier,
     clock: Clock,
     version: str,
-    rest: Rest = NO_REST,
+    pace: Pace | None = None,
     settings: ReceiptsSettings | None = None,
 ) -> Service:
     """The receipts service with its issuer in the same process.
@@ -48,7 +48,7 @@ def build_receipts(
         principals: checks the gateway's token.
         clock: dates keys and receipts.
         version: of this program, for the OpenAPI document.
-        rest: of the issuer, where it shares the process with requests.
+        pace: of the issuer, where it shares the process with requests.
         settings: of this service.
     """
     settings = settings or ReceiptsSettings()
@@ -75,7 +75,7 @@ def build_receipts(
             principals=principals,
             version=version,
         ),
-        workers=[build_issuer(issuer, event_log, positions, max_records=settings.issuer_batch, rest=rest)],
+        workers=[build_issuer(issuer, event_log, positions, max_records=settings.issuer_batch, pace=pace)],
         pings={"database": database.ping, "event_log": event_log.ping},
         on_start=[signer.open],
     )

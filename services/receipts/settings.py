@@ -20,7 +20,7 @@ class ReceiptsSettings(msgspec.Struct, frozen=True, kw_only=True):
     rotation_overlap_s: int = 86_400
     issue_wait_ms: int = 2_000
     max_skew_s: int = 300
-    issuer_batch: int = 1_000
+    issuer_batch: int = 500
 
     def __repr__(self) -> str:
         return f"ReceiptsSettings(data_dir={self.data_dir!r})"  # the seed never reaches a log

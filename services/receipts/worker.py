@@ -4,13 +4,13 @@ import asyncio
 
 from services.receipts.issue import GROUP, Issuer
 from shared.contracts.topics import USAGE_RATED
-from shared.event_log.consumer import Rest, run_consumer
+from shared.event_log.consumer import Pace, run_consumer
 from shared.event_log.port import EventLog, Positions
 from shared.runtime.service import Worker
 
 
 def build_issuer(
-    issuer: Issuer, event_log: EventLog, positions: Positions, *, max_records: int, rest: Rest
+    issuer: Issuer, event_log: EventLog, positions: Positions, *, max_records: int, pace: Pace | None
 ) -> Worker:
     """The loop that feeds slices of `usage.rated` to the issuer."""
 
@@ -23,7 +23,7 @@ def build_issuer(
             issuer.issue_receipts,
             stop=stop,
             max_records=max_records,
-            rest=rest,
+            pace=pace,
         )
 
     return Worker("issuer", run)

@@ -13,7 +13,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Final, Protocol
 
 from shared.errors import UnavailableError
 from shared.event_log.port import EventLog, FencedError, Positions, Slice, Subscription
@@ -23,19 +23,13 @@ logger = logging.getLogger(__name__)
 Apply = Callable[[Slice], Awaitable[None]]
 
 
-class Rest(NamedTuple):
-    """A pause after applied records, in proportion to their number.
+class Pace(Protocol):
+    """Pauses a consumer that shares its process with other work."""
 
-    For a consumer that shares its process with an HTTP application: the more there is to do, the larger the
-    slices become, so that the fixed costs of a slice are paid less often, and requests have the loop in
-    between. After a single record the pause is too short to be felt.
-    """
+    async def rest(self, records: int) -> None:
+        """Pause, for less than a second, after so many records were applied."""
+        ...
 
-    per_record_s: float
-    longest_s: float
-
-
-NO_REST: Final = Rest(0, 0)
 
 READ_WAIT: Final = timedelta(seconds=0.25)
 """How long a read waits for records; also how soon an idle consumer notices that it has to stop."""
@@ -53,7 +47,7 @@ async def run_consumer(
     *,
     stop: asyncio.Event,
     max_records: int,
-    rest: Rest = NO_REST,
+    pace: Pace | None = None,
 ) -> None:
     """Apply a topic's records, slice by slice, until `stop` is set and the slice in hand is done.
 
@@ -67,9 +61,9 @@ async def run_consumer(
             never be applied is its own business (see `dead_letter`).
         stop: set it to end.
         max_records: the most records in a slice.
-        rest: how long to pause after so many records.
+        pace: pauses after what was applied; None never does.
     """
-    consumer = _Consumer(log, group, topic, positions, apply, stop=stop, max_records=max_records, rest=rest)
+    consumer = _Consumer(log, group, topic, positions, apply, stop=stop, max_records=max_records, pace=pace)
     await consumer.run()
 
 
@@ -86,7 +80,7 @@ class _Consumer:
         *,
         stop: asyncio.Event,
         max_records: int,
-        rest: Rest,
+        pace: Pace | None,
     ) -> None:
         self._log = log
         self._group = group
@@ -95,7 +89,7 @@ class _Consumer:
         self._apply = apply
         self._stop = stop
         self._max_records = max_records
-        self._rest = rest
+        self._pace = pace
         self._pause = _Pause(stop)
 
     async def run(self) -> None:
@@ -124,7 +118,8 @@ class _Consumer:
                 applied += await self._apply_slice(subscription, part)
             if applied == len(slices):
                 self._pause.reset()
-                await self._rest_after(sum(len(part.records) for part in slices))
+                if self._pace is not None:
+                    await self._pace.rest(sum(len(part.records) for part in slices))
             else:
                 await self._pause.after_failure()
 
@@ -143,13 +138,6 @@ class _Consumer:
             return False
         subscription.note_applied(part)
         return True
-
-    async def _rest_after(self, records: int) -> None:
-        seconds = min(records * self._rest.per_record_s, self._rest.longest_s)
-        if seconds > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._stop.wait()
 
     def _report(self, error: Exception, what: str) -> None:
         """An outage is a warning, since it cures itself; anything else is a fault that a person must see."""

@@ -230,7 +230,7 @@ def _malformed(error: Exception) -> MalformedRequestError:
         return MalformedRequestError("The body is nested too deeply.")
     if isinstance(error, UnicodeDecodeError):
         return MalformedRequestError("The body is not valid UTF-8.")
-    return MalformedRequestError(f"The body is not valid JSON: {error}.")
+    return MalformedRequestError(f"The body is not valid JSON ({error}).")
 
 
 def _path(message: str) -> str:

@@ -17,7 +17,7 @@ _DRIVER: Final[Any] = asyncpg  # its functions carry no annotations
 _IDLE_IN_TRANSACTION: Final = "60s"
 """A transaction that its process forgot may hold its locks for no longer than this."""
 
-_CLOSE_SECONDS: Final = 10.0
+_CLOSE_SECONDS: Final = 5.0
 
 
 class _PooledConnection(asyncpg.Connection):
@@ -83,7 +83,7 @@ class Database:
             await connection.execute("SELECT 1")
 
     async def close(self) -> None:
-        """Wait for what is running, for ten seconds at most, then close every connection."""
+        """Wait for what is running, for five seconds at most, then close every connection."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import asyncpg
+from asyncpg.exceptions import InternalClientError
 
 from shared.errors import UnavailableError
 
@@ -39,5 +40,10 @@ def translated() -> Iterator[None]:
     except asyncpg.exceptions.InterfaceError as error:
         # The driver has one class for wrong use and for a connection that is gone: only its text tells.
         if "is closed" in str(error) or "is closing" in str(error):
+            raise UnavailableError("The database connection was lost.") from error
+        raise
+    except InternalClientError as error:
+        # The server's farewell has arrived, the end of the connection not yet: the driver is in between.
+        if "cannot switch to state" in str(error):
             raise UnavailableError("The database connection was lost.") from error
         raise

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import random
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
@@ -17,8 +18,13 @@ from litestar.types import ASGIApp
 from shared.runtime.service import Service, Worker
 
 DRAIN_S = 15
+BACKLOG = 2048
 
 _log = logging.getLogger(__name__)
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; the text says why."""
 
 
 class _Server(uvicorn.Server):
@@ -76,8 +82,6 @@ async def _serve(
 ) -> None:
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         loop="none",
         http="httptools",
         ws="none",
@@ -86,23 +90,36 @@ async def _serve(
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        backlog=2048,
+        backlog=BACKLOG,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=DRAIN_S,
     )
     server = _Server(config)
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve(sockets=[open_socket(host, port)]))
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn offers no event to wait for
         await asyncio.sleep(0.01)
     if serving.done():
         await serving
-        raise SystemExit(1)  # uvicorn has logged why it could not listen
+        return
     on_ready()
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     waiting.cancel()
     await serving
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Listen on an address.
+
+    Raises:
+        ListenError: it is taken, or none of this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ListenError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
 
 
 def _stop_on_signal() -> asyncio.Event:

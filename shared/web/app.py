@@ -1,7 +1,7 @@
 """One way to build a service's HTTP application: problems, principals and the OpenAPI document included."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from litestar import Litestar, Request, Response
@@ -16,7 +16,6 @@ from litestar.exceptions import (
 from litestar.exceptions import (
     NotFoundException as RouteNotFoundException,
 )
-from litestar.handlers import ASGIRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins import OpenAPISchemaPlugin
@@ -25,7 +24,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from shared import errors
 from shared.contracts.keys import Principal
 from shared.errors import Fault, InvalidFieldError, LLMRingError
-from shared.web.asgi import ClientGoneError, find_header, without_empty_parameters
+from shared.web.asgi import ClientGoneError, describe, find_header, with_lanes, without_empty_parameters
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier
 from shared.web.problems import encode_problem
 from shared.web.schemas import RawSchemaPlugin
@@ -53,6 +52,7 @@ def build_app(
     principals: PrincipalVerifier,
     version: str,
     max_body_bytes: int = 1024 * 1024,
+    lanes: Mapping[str, ASGIApp] | None = None,
     documented: Sequence[ControllerRouterHandler] = (),
     schemas: Sequence[OpenAPISchemaPlugin] = (),
 ) -> ASGIApp:
@@ -67,7 +67,8 @@ def build_app(
         principals: checks the gateway's token.
         version: of the OpenAPI document.
         max_body_bytes: larger bodies answer 413 before they are read whole.
-        documented: handlers that only describe, in the OpenAPI document, what an `@asgi` fast lane serves.
+        lanes: applications that answer one path each, of whatever method, without Litestar in between.
+        documented: handlers that only describe the lanes in the OpenAPI document.
         schemas: plugins that describe special types in the OpenAPI document.
     """
 
@@ -98,11 +99,10 @@ def build_app(
 
     app = Litestar.from_config(options(handlers))
     if documented:
-        described = [each for each in handlers if not isinstance(each, ASGIRouteHandler)]
-        description = Litestar.from_config(options([*described, *documented])).openapi_schema
+        description = Litestar.from_config(options([*handlers, *documented])).openapi_schema
         app.openapi_schema.paths = description.paths
         app.openapi_schema.components = description.components
-    return without_empty_parameters(app)
+    return with_lanes(without_empty_parameters(app), lanes or {})
 
 
 def answer_exception(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -111,7 +111,7 @@ def answer_exception(request: ASGIConnection[Any, Any, Any, Any], error: Excepti
         return Response(b"", status_code=400)
     known = error if isinstance(error, LLMRingError) else typed_error(error)
     if known.kind is errors.Kind.INTERNAL:
-        _log.error("unexpected error on %s", request.scope["path"], exc_info=error)
+        _log.error("unexpected error on %s", describe(request.scope), exc_info=error)
     status, body, headers = encode_problem(known, request.scope)
     response = Response(body, status_code=status, media_type="application/problem+json")
     for key, value in headers:

@@ -1,6 +1,6 @@
 """The few ASGI steps that the fast lanes take by hand (ASGI 3.0, HTTP)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.types.asgi_types import ReceiveMessage
@@ -22,6 +22,12 @@ def find_header(headers: Headers, name: bytes) -> bytes | None:
         if key == name:
             return value
     return None
+
+
+def describe(scope: Scope) -> str:
+    """A request for a log line: its path and its id."""
+    request_id = find_header(scope["headers"], b"x-request-id") or b"-"
+    return f"{scope['path']} (request {request_id.decode('latin-1')})"
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
@@ -87,5 +93,18 @@ def without_empty_parameters(app: ASGIApp) -> ASGIApp:
             kept = [part for part in query.split(b"&") if part and not part.endswith(b"=")]
             scope["query_string"] = b"&".join(kept)
         await app(scope, receive, send)
+
+    return call
+
+
+def with_lanes(app: ASGIApp, lanes: Mapping[str, ASGIApp]) -> ASGIApp:
+    """Wrap an application so that some paths, with or without a slash at the end, go to others."""
+    if not lanes:
+        return app
+    by_path = {**lanes, **{f"{path}/": lane for path, lane in lanes.items()}}
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        lane = by_path.get(scope["path"])
+        await (app if lane is None else lane)(scope, receive, send)
 
     return call

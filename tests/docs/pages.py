@@ -1,6 +1,6 @@
 """The documentation as data: its pages, and what stands in them.
 
-A fenced block is run by the tests when an HTML comment, which readers do not see, stands on the line before it:
+A fenced block is run by the tests when an HTML comment, which readers do not see, stands right before it:
 
 - `<!-- run -->`: a shell or Python block that works when it is pasted.
 - `<!-- run: client -->`: the same, with the published client's programs on the path.
@@ -103,16 +103,19 @@ def read_page(path: Path) -> Page:
             text.append(inner)
         else:
             raise MarkError(f"{path}:{number}: the block has no end")
-        blocks.append(
-            Block(number + 1, fence[2], "\n".join(text) + "\n", mark and mark[1], mark and mark[2])
-        )
+        blocks.append(Block(number + 1, fence[2], "\n".join(text) + "\n", mark and mark[1], mark and mark[2]))
         mark = None
     return Page(path, "\n".join(prose), blocks)
 
 
 def list_pages() -> list[Page]:
     """Every page of the documentation."""
-    paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("client/*.md"), *ROOT.glob("deploy/*.md")]
+    paths = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("client/*.md"),
+        *ROOT.glob("deploy/*.md"),
+    ]
     return [read_page(path) for path in sorted(paths)]
 
 

@@ -16,6 +16,7 @@ _END = "END_OF_THE_BLOCK"
 # What is another at each run. Longer patterns first; in the page these stand as they once came out.
 _CHANGING = [
     (re.compile(r"llmr_pk_[0-9a-f]{48}"), "KEY"),
+    (re.compile(r"\b[0-9a-f]{16}-[0-9a-f]{8}\b"), "REQUEST"),
     (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UUID"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00(?::00)?)?"), "INSTANT"),
     (re.compile(r"\d{4}-\d\d-\d\d"), "DAY"),

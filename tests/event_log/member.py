@@ -37,4 +37,7 @@ async def append(kind: str, address: str, topic: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run({"consume": consume, "append": append}[sys.argv[1]](*sys.argv[2:]))
+    if sys.argv[1] == "consume":
+        asyncio.run(consume(*sys.argv[2:]))
+    else:
+        asyncio.run(append(*sys.argv[2:]))

@@ -9,6 +9,13 @@ from datetime import timedelta
 from shared.event_log import EventLog, Positions, Slice, StoredRecord, Subscription, run_consumer
 
 
+async def eventually(happened: Callable[[], bool], seconds: float) -> None:
+    """Wait until it has happened."""
+    async with asyncio.timeout(seconds):
+        while not happened():  # noqa: ASYNC110 - the things that tests wait for ring no bell
+            await asyncio.sleep(0.02)
+
+
 class NoPositions:
     """A group that always starts at the earliest record."""
 

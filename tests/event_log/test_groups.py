@@ -6,7 +6,7 @@ from datetime import timedelta
 from shared.event_log import Slice
 from tests.event_log.conftest import OpenLog
 from tests.event_log.processes import member, read_lines
-from tests.event_log.reading import NoPositions, consuming
+from tests.event_log.reading import NoPositions, consuming, eventually
 from tests.event_log.results import Results, assert_in_order_per_key, doubles, numbered, values_of
 
 
@@ -34,9 +34,7 @@ async def test_members_that_join_and_leave_neither_double_nor_skip(
     async with consuming(first, "group", topic, results.positions, apply_first, max_records=10):
         await asyncio.sleep(1)
         async with consuming(second, "group", topic, results.positions, apply_second, max_records=10):
-            async with asyncio.timeout(30):
-                while applied_by["second"] < 50:
-                    await asyncio.sleep(0.05)
+            await eventually(lambda: applied_by["second"] >= 50, 30)
             await asyncio.sleep(0.5)
         await appending
         applied = await results.wait_for("group", values_of(records))
@@ -84,9 +82,7 @@ async def test_two_members_share_the_partitions(open_log: OpenLog, topic: str) -
     for found in seen:
         found.clear()
     await logs[0].append(topic, numbered(100, keys=30, start=100))
-    async with asyncio.timeout(10):
-        while len(set.union(*seen)) < 3:
-            await asyncio.sleep(0.05)
+    await eventually(lambda: len(set.union(*seen)) == 3, 10)
     await asyncio.sleep(0.5)
     for reader in readers:
         reader.cancel()

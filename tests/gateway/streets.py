@@ -129,7 +129,7 @@ class FaultyLog:
         self.silent = False
         self.end = 0
         self.opened = 0
-        self._tails: list[asyncio.Queue[StoredRecord]] = []
+        self._tails: list[asyncio.Queue[StoredRecord | Exception]] = []
 
     async def append(self, topic: str, records: list[Record]) -> list[Position]:
         for record in records:
@@ -146,18 +146,25 @@ class FaultyLog:
         value = msgspec.json.encode(KeysChanged(account_id=account_id, changed_at=datetime.now(UTC)))
         await self.append(KEYS_CHANGED, [Record(account_id.bytes, value)])
 
+    def break_tails(self, error: Exception) -> None:
+        for tail in self._tails:
+            tail.put_nowait(error)
+
     @contextlib.asynccontextmanager
     async def tail(self, topic: str) -> AsyncIterator[AsyncIterator[StoredRecord]]:
         assert topic == KEYS_CHANGED
         if self.away:
             raise UnavailableError("the log is away")
-        queue: asyncio.Queue[StoredRecord] = asyncio.Queue()
+        queue: asyncio.Queue[StoredRecord | Exception] = asyncio.Queue()
         self._tails.append(queue)
         self.opened += 1
 
         async def records() -> AsyncIterator[StoredRecord]:
             while True:
-                yield await queue.get()
+                record = await queue.get()
+                if isinstance(record, Exception):
+                    raise record
+                yield record
 
         try:
             yield records()

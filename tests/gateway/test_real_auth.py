@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,10 +24,6 @@ from tests.gateway.streets import Recorder
 from tests.gateway.visitor import Answer, ask
 
 EMPTY: set[Any] = set()
-CUT_THE_LOG = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name <> 'test-auth'"
-)
 JSON = ("Content-Type", "application/json")
 
 
@@ -62,11 +59,49 @@ async def open_gateway(auth: Auth, event_log: EventLog) -> AsyncIterator[Gateway
         await asyncio.wait_for(watch, 5)
 
 
+class Wire:
+    """The network between the gateways and their event log, which can be cut at any moment."""
+
+    def __init__(self, postgres_url: str) -> None:
+        self._url = urlsplit(postgres_url)
+        self._ends: set[asyncio.StreamWriter] = set()
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        try:
+            yield self._url._replace(netloc=f"{self._url.username}@127.0.0.1:{port}").geturl()
+        finally:
+            server.close()
+            self.cut()
+
+    def cut(self) -> None:
+        for end in self._ends:
+            end.transport.abort()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(self._url.hostname, self._url.port)
+        ends = {writer, far_writer}
+        self._ends |= ends
+        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        self._ends -= ends
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
 @dataclass
 class Deployment:
     auth: Auth
     gateways: tuple[Gateway, Gateway]
     operator_key: str
+    wire: "Wire"
 
     async def register(self, email: str) -> tuple[str, str]:
         body = f'{{"email":"{email}","password":"{PASSWORD}"}}'.encode()
@@ -99,14 +134,16 @@ async def deployment(postgres_url: str) -> AsyncIterator[Deployment]:
     async with contextlib.AsyncExitStack() as stack:
         auth = await stack.enter_async_context(open_auth(postgres_url))
         gateways = []
+        wire = Wire(postgres_url)
+        url = await stack.enter_async_context(wire.open())
         for _ in range(2):
-            log = await open_postgres_event_log(postgres_url)
+            log = await open_postgres_event_log(url)
             stack.push_async_callback(log.close)
             gateways.append(await stack.enter_async_context(open_gateway(auth, log)))
         operator_key = await ensure_operator(auth.database, auth.clock)
         assert operator_key is not None
         await asyncio.sleep(0.3)  # both tails are open
-        yield Deployment(auth, (gateways[0], gateways[1]), operator_key)
+        yield Deployment(auth, (gateways[0], gateways[1]), operator_key, wire)
 
 
 async def test_a_suspended_accounts_keys_are_dead_on_every_gateway_within_a_second(
@@ -135,8 +172,7 @@ async def test_no_key_lives_on_while_connections_to_the_log_are_cut(deployment: 
     await deployment.change(account_id, b'{"requests_per_minute":null}')
     await deployment.becomes({200}, key)
     for _ in range(3):
-        async with deployment.auth.database.connection() as connection:
-            await connection.execute(CUT_THE_LOG)
+        deployment.wire.cut()
         assert (await deployment.change(account_id, b'{"suspended":true}')).status == 200
         await deployment.becomes({401}, key, but_for={429})
         assert (await deployment.change(account_id, b'{"suspended":false}')).status == 200

@@ -88,7 +88,7 @@ async def test_a_bad_key_is_asked_for_again_after_five_seconds(local_house: Hous
     assert (await local_house.post_log(key)).status == 200
 
 
-async def test_an_event_that_cannot_be_read_drops_every_key(local_house: House) -> None:
+async def test_an_event_that_cannot_be_read_makes_every_key_doubtful(local_house: House) -> None:
     await local_house.follow()
     key = local_house.new_key()
     await local_house.post_log(key)
@@ -141,6 +141,41 @@ async def test_the_log_coming_back_is_followed_again(local_house: House) -> None
     local_house.tick(29)
     assert (await local_house.post_log(key)).status == 200
     assert len(local_house.auth.lookups) == 1
+    local_house.auth.remove(key)
+    await local_house.log.announce(found.account_id)
+    await asyncio.sleep(0.005)
+    assert (await local_house.post_log(key)).status == 401
+
+
+async def test_a_doubted_key_passes_though_its_address_has_shown_many_bad_ones(local_house: House) -> None:
+    await local_house.follow()
+    key = new_plain()
+    found = local_house.auth.add(key, requests_per_minute=None)
+    assert (await local_house.post_log(key)).status == 200
+    for _ in range(61):
+        refused = await local_house.post_log(new_plain())
+    assert refused.status == 429
+    await local_house.log.announce(found.account_id)
+    await asyncio.sleep(0.005)
+    lookups = len(local_house.auth.lookups)
+    assert (await local_house.post_log(key)).status == 200
+    assert len(local_house.auth.lookups) == lookups + 1
+    local_house.auth.remove(key)
+    await local_house.log.announce(found.account_id)
+    await asyncio.sleep(0.005)
+    assert (await local_house.post_log(key)).status == 429  # bad now, and its address has shown too many
+    assert (await local_house.post_log(key, peer="198.51.100.99")).status == 401
+
+
+async def test_a_log_that_fails_in_an_unforeseen_way_is_followed_again(local_house: House) -> None:
+    await local_house.follow()
+    opened = local_house.log.opened
+    local_house.log.break_tails(ZeroDivisionError("nobody thought of it"))
+    await until(lambda: local_house.log.opened > opened)
+    await asyncio.sleep(0.01)
+    key = new_plain()
+    found = local_house.auth.add(key)
+    assert (await local_house.post_log(key)).status == 200
     local_house.auth.remove(key)
     await local_house.log.announce(found.account_id)
     await asyncio.sleep(0.005)

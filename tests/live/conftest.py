@@ -1,5 +1,8 @@
 """One running server for each test process; every test has accounts of its own."""
 
+import contextlib
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,14 +54,15 @@ class Account:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server() -> Iterator[ServerProcess]:
     """A server in embedded mode, shared by the tests of this process."""
-    process = ServerProcess(tmp_path_factory.mktemp("live") / "data")
-    process.start()
-    try:
-        yield process
-    finally:
-        assert process.stop() == 0
+    with open_folder() as folder:
+        process = ServerProcess(folder / "data")
+        process.start()
+        try:
+            yield process
+        finally:
+            assert process.stop() == 0
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +81,19 @@ def account(server: ServerProcess, operator: httpx.Client) -> Iterator[Account]:
     made.http.close()
 
 
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that the user of the embedded Postgres can reach; pytest's own are closed to all but one."""
+    folder = Path(tempfile.mkdtemp(prefix="llmring-live-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
+def data_dir() -> Iterator[Path]:
     """A data directory for a server of the test's own."""
-    return tmp_path / "data"
+    with open_folder() as folder:
+        yield folder / "data"

@@ -118,11 +118,11 @@ class Shared:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_what_was_acknowledged_is_counted_priced_and_receipted_once(tmp_path: Path) -> None:
+def test_what_was_acknowledged_is_counted_priced_and_receipted_once(data_dir: Path) -> None:
     seed = int(os.environ.get("LLMRING_TEST_SEED") or secrets.randbits(32))
     print(f"LLMRING_TEST_SEED={seed}")
     chance = random.Random(seed)
-    server = ServerProcess(tmp_path / "data")
+    server = ServerProcess(data_dir)
     server.start()
     try:
         operator = httpx.Client(base_url=server.url, headers={"X-API-Key": server.operator_key}, timeout=30)

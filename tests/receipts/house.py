@@ -185,12 +185,8 @@ class Street:
         self._stack.push_async_callback(database.close)
         event_log = await open_log(self.url)
         self._stack.push_async_callback(event_log.close)
-        return await build_house(
-            database,
-            event_log,
-            clock,
-            ReceiptsSettings(**{"data_dir": str(self.data_dir), "issue_wait_ms": 300} | settings),
-        )
+        values: dict[str, Any] = {"data_dir": str(self.data_dir), "issue_wait_ms": 300} | settings
+        return await build_house(database, event_log, clock, ReceiptsSettings(**values))
 
 
 async def migrate_street(url: str) -> None:

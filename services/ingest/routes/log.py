@@ -1,8 +1,8 @@
 """`POST /api/v1/log` and `/log/batch`: the fast lanes.
 
-These two are bare ASGI applications inside the Litestar application: a Litestar handler with its parsing and
-serialization costs about four times as much as one of them. The handlers that describe them in the OpenAPI
-document never run.
+These two are bare ASGI applications beside the Litestar one: a handler of Litestar's, with its parsing and
+serialization, costs about four times as much. The handlers that describe them in the OpenAPI document never
+run.
 """
 
 import logging
@@ -11,10 +11,10 @@ from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from litestar import asgi, post
-from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
+from litestar import post
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import HeaderParameter
-from litestar.types import Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from services.ingest.accept import Acceptance, Accepted
 from shared.contracts.keys import SCOPE_LOG, Principal
@@ -30,7 +30,7 @@ from shared.contracts.usage import (
 )
 from shared.errors import LLMRingError, MethodNotAllowedError
 from shared.event_log.port import Headers
-from shared.web.asgi import ClientGoneError, find_header, read_body, send_answer
+from shared.web.asgi import ClientGoneError, describe, find_header, read_body, send_answer
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier, require_scope
 from shared.web.problems import TYPE_PREFIX, Problem, problem_of, send_problem
 
@@ -68,8 +68,8 @@ class BatchAnswer(msgspec.Struct):
     results: list[BatchResult]
 
 
-def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> list[ASGIRouteHandler]:
-    """The handlers that take records in."""
+def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> dict[str, ASGIApp]:
+    """The applications that take records in, by path."""
 
     async def answer_log(scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
         body = await read_body(scope, receive, MAX_LOG_BODY_BYTES)
@@ -106,7 +106,7 @@ def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> l
             content_type=(b"content-type", b"application/problem+json"),
         )
 
-    def lane(answer: Answering) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    def lane(answer: Answering) -> ASGIApp:
         async def run(scope: Scope, receive: Receive, send: Send) -> None:
             try:
                 if scope["method"] != "POST":  # type: ignore[typeddict-item]  # a WebSocket has no method
@@ -122,15 +122,12 @@ def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> l
             except LLMRingError as error:
                 await send_problem(scope, send, error)
             except Exception as error:
-                _log.exception("unexpected error on %s", scope["path"])
+                _log.exception("unexpected error on %s", describe(scope))
                 await send_problem(scope, send, LLMRingError(str(error)))
 
         return run
 
-    return [
-        asgi("/api/v1/log", name="log")(lane(answer_log)),
-        asgi("/api/v1/log/batch", name="log batch")(lane(answer_batch)),
-    ]
+    return {"/api/v1/log": lane(answer_log), "/api/v1/log/batch": lane(answer_batch)}
 
 
 def _event_headers(scope: Scope) -> Headers:

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from services.ingest.rollup import model_group_of
-from shared.contracts.usage import UsageLogged
+from shared.contracts.usage import NULL, UsageLogged
 from shared.postgres import Connection
 
 _breakdown_encoder = msgspec.json.Encoder()
@@ -67,7 +67,7 @@ def _row(event: UsageLogged) -> tuple[object, ...]:
         event.origin,
         event.id_at_origin,
         event.latency_ms,
-        None if event.metadata == b"null" else bytes(event.metadata).decode(),
+        None if event.metadata == NULL else bytes(event.metadata).decode(),
         _amount(event.client_cost),
         _amount(event.calculated_cost),
         event.calculated_status,

@@ -34,7 +34,7 @@ CONSUMER: Final[dict[str, Any]] = {
     "fetch_max_wait_ms": 500,
     "max_partition_fetch_bytes": 2 * 1024 * 1024,
     "request_timeout_ms": 10_000,
-    "retry_backoff_ms": 100,
+    "retry_backoff_ms": 250,
 }
 
 GROUP: Final[dict[str, Any]] = CONSUMER | {

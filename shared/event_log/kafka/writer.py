@@ -23,6 +23,7 @@ from shared.event_log.port import Position, Record
 
 _START_SECONDS: Final = 5.0
 _STOP_SECONDS: Final = 5.0
+_ATTEMPT_SECONDS: Final = 0.2
 
 Target = tuple[str, int]
 """Topic and partition."""
@@ -45,13 +46,13 @@ class KafkaWriter:
         self._lanes: dict[Target, Lane[Target]] = {}
         self._producer: Producer | None = None
         self._starting = asyncio.Lock()
+        self._next_attempt_at = 0.0
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def append(self, topic: str, records: Sequence[Record], partitions: int) -> list[Position]:
         """Store records in a topic of so many partitions; see `EventLog.append`."""
         if len(records) == 1:
-            target = topic, partition_of(records[0].key, partitions)
-            return await self._lane(target).put(target, records, measure(records))
+            return await self._put((topic, partition_of(records[0].key, partitions)), records)
         measure(records)  # all of them first: one that is too large must leave nothing stored
         by_partition: defaultdict[int, list[int]] = defaultdict(list)
         for index, record in enumerate(records):
@@ -59,8 +60,7 @@ class KafkaWriter:
         parts = []
         for partition, indexes in by_partition.items():
             part = [records[index] for index in indexes]
-            target = topic, partition
-            parts.append(self._lane(target).put(target, part, measure(part)))
+            parts.append(self._put((topic, partition), part))
         positions: dict[int, Position] = {}
         for indexes, found in zip(by_partition.values(), await asyncio.gather(*parts), strict=True):
             positions.update(zip(indexes, found, strict=True))
@@ -74,6 +74,7 @@ class KafkaWriter:
         """
         async with self._starting:
             if self._producer is None:
+                self._wait_between_attempts()
                 producer = build_producer(self._bootstrap)
                 try:
                     with translated():
@@ -93,12 +94,19 @@ class KafkaWriter:
         if self._stopping:
             await asyncio.wait(self._stopping)
 
-    def _lane(self, target: Target) -> Lane[Target]:
+    async def _put(self, target: Target, records: Sequence[Record]) -> list[Position]:
         lane = self._lanes.get(target)
         if lane is None:
             name = f"{target[0]}/{target[1]}"
             lane = self._lanes[target] = Lane(name, self._store, self._probe, self._timeout)
-        return lane
+        return await lane.put(target, records, measure(records))
+
+    def _wait_between_attempts(self) -> None:
+        """Many lanes ask for a producer when there is none; a broker that is away is not asked each time."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_attempt_at:
+            raise UnavailableError("Kafka is not available at the moment.")
+        self._next_attempt_at = now + _ATTEMPT_SECONDS
 
     async def _probe(self) -> None:
         await self.connect()
@@ -148,8 +156,16 @@ async def _send(producer: Producer, topic: str, partition: int, records: Sequenc
 
 
 def _give_up(producer: Producer) -> None:
-    accumulator = producer._message_accumulator  # noqa: SLF001 - there is no public way to give up a batch
+    """Fail every batch that the producer holds; there is no public way to do so (version 0.14)."""
+    accumulator = producer._message_accumulator  # noqa: SLF001 - see above
+    held = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001 - see above
+    held += accumulator._pending_batches  # noqa: SLF001 - see above
     accumulator.fail_all(UnavailableError("Kafka did not confirm the record."))
+    for batch in held:
+        # Nobody waits for these any more, and the loop complains of failures that nobody looks at.
+        for outcome in (batch.future, batch._drain_waiter):  # noqa: SLF001 - see above
+            if outcome.done() and not outcome.cancelled():
+                outcome.exception()
 
 
 async def _stop(producer: Producer) -> None:

@@ -76,8 +76,7 @@ class PostgresEventLog:
     async def close(self) -> None:
         """See `EventLog.close`."""
         await self._writer.close()
-        await self._wakeups.close()
-        await self._database.close()
+        await asyncio.gather(self._wakeups.close(), self._database.close())
 
     async def _follow(
         self, topic: Topic, starts: dict[int, int], bell: asyncio.Event

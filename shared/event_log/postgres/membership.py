@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from shared.ids import uuid7
-from shared.postgres import Connection, Database
+from shared.postgres import Connection, Database, open_connection
 
 LEASE: Final = timedelta(seconds=6)
 """A member that has died hands its partitions over after this time at the latest."""
@@ -89,3 +89,21 @@ class Membership:
 async def upsert_member(connection: Connection, group: str, topic: str, member_id: UUID) -> None:
     """Begin or prolong a lease."""
     await connection.execute(UPSERT_MEMBER, group, topic, member_id, LEASE)
+
+
+DELETE_MEMBERS: Final = "DELETE FROM event_log.members"
+
+
+async def forget_members(url: str) -> None:
+    """Drop every lease, so that nobody waits for those of a process that was killed.
+
+    Only for whoever knows that no other process uses this log, such as the holder of the data directory.
+
+    Raises:
+        UnavailableError: the database is away.
+    """
+    connection = await open_connection(url, application_name="llmring-event-log")
+    try:
+        await connection.execute(DELETE_MEMBERS)
+    finally:
+        await connection.close()

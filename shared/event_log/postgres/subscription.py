@@ -174,3 +174,6 @@ async def _stay(
         except UnavailableError as error:
             # Without a database nobody else can read either.
             logger.info("a lease was not renewed: %s", error.__cause__ or error)
+        except Exception:
+            # A member whose task has ended would keep reading without being counted.
+            logger.exception("a lease was not renewed")

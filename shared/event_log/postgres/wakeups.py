@@ -83,6 +83,9 @@ class Wakeups:
                 await self._relay(connection)
             except UnavailableError as error:
                 logger.info("no wake-ups from other processes for now: %s", error.__cause__ or error)
+            except Exception:
+                # Without this task readers would have to poll for the rest of the process's life.
+                logger.exception("no wake-ups from other processes for now")
             finally:
                 self._own_pid = None
                 if connection is not None:
@@ -112,7 +115,7 @@ class Wakeups:
                 await self._pending.wait()
                 self._pending.clear()
                 if self._unsent:
-                    names, self._unsent = self._unsent, set()
+                    names, self._unsent = self._unsent, set()  # lost with the connection: readers poll
                     await connection.execute(NOTIFY, CHANNEL, list(names))
                 if self._closing:
                     return

@@ -1,0 +1,58 @@
+"""`docs/events.md` names every topic with its partitions, every field and every header, and no other."""
+
+import importlib
+import re
+
+import pytest
+
+from shared.contracts.keys import KeysChanged
+from shared.contracts.receipts import ReceiptIssued
+from shared.contracts.registry import RegistryPublished
+from shared.contracts.topics import (
+    KEYS_CHANGED,
+    RECEIPTS_ISSUED,
+    REGISTRY_PUBLISHED,
+    TOPICS,
+    USAGE_LOGGED,
+    USAGE_RATED,
+)
+from shared.contracts.usage import CostLine, UsageLogged, UsageRated
+from shared.event_log.port import MAX_RECORD_BYTES
+from tests.docs.pages import get_page, list_rows
+
+PAGE = get_page("docs/events.md")
+FIELDS = {
+    USAGE_LOGGED: UsageLogged.__struct_fields__,
+    USAGE_RATED: [name for name in UsageRated.__struct_fields__ if name not in UsageLogged.__struct_fields__],
+    RECEIPTS_ISSUED: ReceiptIssued.__struct_fields__,
+    REGISTRY_PUBLISHED: RegistryPublished.__struct_fields__,
+    KEYS_CHANGED: KeysChanged.__struct_fields__,
+}
+
+
+def test_the_table_of_topics_is_that_of_the_code() -> None:
+    rows = list_rows(PAGE.prose, "topic")
+    assert {row[0].strip("`"): int(row[1]) for row in rows} == TOPICS
+
+
+@pytest.mark.parametrize("topic", FIELDS)
+def test_every_field_of_an_event_is_described_and_no_other(topic: str) -> None:
+    section = PAGE.sections()[f"`{topic}`"]
+    assert sorted(row[0].strip("`") for row in list_rows(section, "field")) == sorted(FIELDS[topic])
+
+
+def test_the_parts_of_a_breakdown_are_named() -> None:
+    section = PAGE.sections()["`usage.logged`"]
+    assert all(f"`{name}`" in section for name in CostLine.__struct_fields__)
+
+
+def test_the_headers_are_those_of_the_code() -> None:
+    # By its name: the package has the function under the same one.
+    room = importlib.import_module("shared.event_log.dead_letter")
+    there = {value for name, value in vars(room).items() if name.endswith("_HEADER")} | {"traceparent"}
+    rows = list_rows(PAGE.sections()["Headers"], "header")
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row[0])} == there
+
+
+def test_the_largest_record_is_named() -> None:
+    assert f"{MAX_RECORD_BYTES:,} bytes" in PAGE.prose

@@ -1,0 +1,32 @@
+"""The tables of settings are the settings: every variable, no other, with its default."""
+
+import re
+
+import msgspec
+import pytest
+
+from services.cli.settings import ProcessSettings
+from tests.docs.pages import get_page, list_pages, list_rows
+
+FIELDS = {f"LLMRING_{field.name.upper()}": field for field in msgspec.structs.fields(ProcessSettings)}
+
+OF_OTHERS = {
+    "LLMRING_SERVER_URL",  # the published client's
+    "LLMRING_API_KEY",  # likewise
+}
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
+def test_a_table_has_every_setting_with_its_default_and_no_other(name: str) -> None:
+    rows = list_rows(get_page(name).prose, "variable")
+    assert {row[0].strip("`"): row[1].strip("`") for row in rows} == {
+        variable: str(field.default) if field.default not in (None, ()) else ""
+        for variable, field in FIELDS.items()
+    }
+
+
+def test_no_page_names_a_variable_that_does_not_exist() -> None:
+    for page in list_pages():
+        text = page.path.read_text(encoding="utf-8")
+        named = set(re.findall(r"\bLLMRING_[A-Z_]+\b", text))
+        assert named <= FIELDS.keys() | OF_OTHERS, page.name
