@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 DATABASE = "llmring"
 _START_DEADLINE_S = 300
-_LONGEST_PATH = 85  # a socket's whole path has 107 characters at most (unix(7))
+_PID_FILE_SOCKET_LINE = 5
+_LONGEST_PATH = 92  # the socket in it, of 14 characters more, may have 107 (unix(7))
 
 # Durability is left at Postgres' defaults (fsync, synchronous_commit). The rest suits many small commits, and
 # statistics that are too short to be worth compiling.
@@ -82,19 +83,37 @@ def _start(folder: Path) -> "PostgresServer":
             PostgresServer._instances.pop(folder, None)  # noqa: SLF001 - else it would hand out the one that failed
 
 
+def find_running_postgres(folder: Path) -> str | None:
+    """The URL of the server that runs in a folder, or None. Whoever started it is not asked."""
+    lines = _read_pid_file(folder)
+    if len(lines) < _PID_FILE_SOCKET_LINE or _is_dead(int(lines[0])):
+        return None
+    return f"postgresql://postgres@/{DATABASE}?host={lines[_PID_FILE_SOCKET_LINE - 1]}"
+
+
 def _forget_dead_server(folder: Path) -> None:
     """Remove the pid file of a server that was killed and that nobody has reaped.
 
     Such a process looks alive to Postgres and to the wheel, for ever in a container without an init process.
     """
-    pid_file = folder / "postmaster.pid"
+    lines = _read_pid_file(folder)
+    if lines and _is_dead(int(lines[0])):
+        (folder / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _read_pid_file(folder: Path) -> list[str]:
     try:
-        pid = int(pid_file.read_text().split("\n", 1)[0])
+        return (folder / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _is_dead(pid: int) -> bool:
+    try:
         process: Any = psutil.Process(pid)  # type: ignore[no-untyped-call]  # psutil publishes no types
-        if process.status() == psutil.STATUS_ZOMBIE:
-            pid_file.unlink()
-    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
-        return
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _use_runtime_folder_of_our_own() -> None:

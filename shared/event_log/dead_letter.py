@@ -34,7 +34,7 @@ async def dead_letter(log: EventLog, record: StoredRecord, reason: str) -> None:
     """
     headers = (
         *record.headers,
-        (REASON_HEADER, reason.encode()[:MAX_REASON_BYTES]),
+        (REASON_HEADER, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore").encode()),
         (TOPIC_HEADER, record.topic.encode()),
         (PARTITION_HEADER, str(record.partition).encode()),
         (OFFSET_HEADER, str(record.offset).encode()),

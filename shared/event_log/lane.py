@@ -134,7 +134,10 @@ class Lane(Generic[TargetT]):
         """Store what was accepted, as far as the callers' time allows."""
         self._closing = True
         self._arrived.set()
-        await self._task
+        # By then every caller has its answer; what may still hang is an attempt to reach the store.
+        await asyncio.wait([self._task], timeout=self._seconds + 2 * _SWEEP_SECONDS)
+        self._task.cancel()
+        await asyncio.wait([self._task])
         if self._sweep is not None:
             self._sweep.cancel()
 
@@ -190,12 +193,13 @@ class Lane(Generic[TargetT]):
         try:
             await self._probe()
         except UnavailableError as error:
-            logger.debug("%s: still away: %s", self._name, error.__cause__ or error)
+            logger.debug("%s: still away: %r", self._name, error.__cause__ or error)
         else:
+            logger.info("%s: the store can be reached again", self._name)
             self._failing_since = None
 
     def _note_failure(self, error: UnavailableError) -> None:
-        logger.warning("%s: cannot store for now: %s", self._name, error.__cause__ or error)
+        logger.warning("%s: cannot store for now: %r", self._name, error.__cause__ or error)
         if self._failing_since is None:
             self._failing_since = self._loop.time()
 

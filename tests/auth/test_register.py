@@ -214,7 +214,7 @@ async def test_the_command_line_gets_a_key_at_once(auth: Auth) -> None:
     body = answer.json()
     assert body == {
         "api_key": body["api_key"],
-        "dashboard_url": "https://api.example.test/dashboard",
+        "dashboard_url": "https://api.example.test/docs",
         "api_key_active": True,
     }
     assert await auth.verify(body["api_key"]) is not None

@@ -1,5 +1,6 @@
 """A server in a folder that looks like the reader's, with the page's variables set."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from tests.docs.pages import ROOT
-from tests.live.conftest import server  # noqa: F401 - a fixture of the live tests, used here as it is
+from tests.live.conftest import open_folder, server  # noqa: F401 - `server` is a fixture of theirs, used as it is
 from tests.live.process import ServerProcess
 from tests.live.test_client import client_bin  # noqa: F401 - likewise
 
@@ -36,35 +37,38 @@ def leave_out(reason: str) -> NoReturn:
 
 
 @pytest.fixture
-def set_stage(tmp_path: Path) -> Iterator[StageMaker]:
+def set_stage() -> Iterator[StageMaker]:
     """Makes the stage: a fresh server on `data` in the folder, and the project's environment as `.venv`.
 
     `with_account` also registers an account and sets the two variables that the README's tour sets.
     """
+    stack = contextlib.ExitStack()
     for program in ("bash", "curl"):
         if shutil.which(program) is None:
             leave_out(f"{program}: it is not installed")
     started: list[ServerProcess] = []
+    folder = stack.enter_context(open_folder())
 
     def make(*, with_account: bool) -> Stage:
-        process = ServerProcess(tmp_path / "data")
+        process = ServerProcess(folder / "data")
         process.start()
         started.append(process)
-        (tmp_path / ".venv").symlink_to(sys.prefix)
+        (folder / ".venv").symlink_to(sys.prefix)
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("LLMRING_")},
-            "HOME": str(tmp_path),
+            "HOME": str(folder),
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "ignore",
         }
         if with_account:
             environment["LLMRING_SERVER_URL"] = process.url
             environment["LLMRING_API_KEY"] = _register(process)
-        return Stage(process, tmp_path, environment)
+        return Stage(process, folder, environment)
 
-    yield make
-    for process in started:
-        assert process.stop() == 0
+    with stack:
+        yield make
+        for process in started:
+            assert process.stop() == 0
 
 
 def _register(process: ServerProcess) -> str:

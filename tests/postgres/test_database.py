@@ -1,6 +1,7 @@
 """What the pool promises."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -107,6 +108,26 @@ async def test_a_mistake_in_the_sql_is_not_taken_for_an_outage(database: Databas
         async with database.connection() as connection:
             await connection.execute("SELECT nothing FROM nowhere")
     assert not isinstance(caught.value, UnavailableError)
+
+
+async def test_a_pooled_connection_that_the_server_ended_says_unavailable_at_worst(
+    database: Database, postgres_url: str
+) -> None:
+    other = await open_connection(postgres_url, application_name="terminator")
+    for _ in range(50):
+        with contextlib.suppress(UnavailableError):
+            await database.ping()
+        await other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'tests'"
+        )
+        with contextlib.suppress(UnavailableError):
+            await database.ping()
+    await other.close()
+    for _ in range(3):  # as many as the pool holds
+        with contextlib.suppress(UnavailableError):
+            await database.ping()
+    await database.ping()
 
 
 async def test_the_pool_heals_after_postgres_was_killed(own_server: StartServer) -> None:

@@ -1,6 +1,7 @@
 """The event log on Kafka, as one object."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -78,7 +79,7 @@ class KafkaEventLog:
         await self._writer.close()
         if self._reader is not None:
             await stop_consumer(self._reader)
-        await self._admin.close()
+        await _close_admin(self._admin)
 
     async def _get_reader(self) -> Consumer:
         """A consumer outside any group, which only asks for offsets."""
@@ -111,6 +112,12 @@ class KafkaEventLog:
                 await asyncio.sleep(_RETRY_SECONDS)
             finally:
                 await stop_consumer(consumer)
+
+
+async def _close_admin(admin: Admin) -> None:
+    with contextlib.suppress(KafkaError, OSError):
+        async with asyncio.timeout(_ASK_SECONDS):
+            await admin.close()
 
 
 async def _start_consumer(bootstrap: str) -> Consumer:
@@ -146,6 +153,6 @@ async def open_kafka_event_log(
         await writer.connect()
     except BaseException:
         await writer.close()
-        await admin.close()
+        await _close_admin(admin)
         raise
     return KafkaEventLog(bootstrap, writer, admin, Topics(admin, replication_factor))
