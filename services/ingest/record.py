@@ -6,7 +6,7 @@ rollups and the next topic, so a record that is delivered, or was appended, more
 
 import asyncio
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -22,12 +22,13 @@ from shared.event_log.dead_letter import dead_letter
 from shared.event_log.port import EventLog, Record, Slice, StoredRecord
 from shared.event_log.positions import PostgresPositions
 from shared.intake.usage import cost_lines, count_tokens
-from shared.money import plain
+from shared.money import parse_number, plain
 from shared.postgres import Database
 from shared.pricebook.pricebook import Pricebook
 
 RATER = "rater"
 _YIELD_EVERY = 50
+_LARGEST = 2**53  # beyond any count that the API lets in, and far from the end of a bigint
 
 _log = logging.getLogger(__name__)
 _decoder = msgspec.json.Decoder(UsageLogged)
@@ -129,21 +130,20 @@ class Recorder:
             raise PoisonError(f"there is no registry version {event.registry_version}") from None
         key, quote = edition.quote(event.provider, event.model, count_tokens(event), event.service_tier)
         calculated = None if quote.cost is None else plain(quote.cost)
-        if calculated == event.calculated_cost and key == event.model_key:
+        given = event.client_cost
+        ours = {
+            "model_key": key,
+            "calculated_cost": calculated,
+            "calculated_status": quote.status,
+            "cost": calculated if given is None else given,
+            "cost_status": quote.status if given is None else "client",
+            "registry_version": edition.version,
+        }
+        theirs = {name: getattr(event, name) for name in ours}
+        if theirs == ours:
             return event
-        _log.error(
-            "record %s came with the cost %s, but costs %s", event.log_id, event.calculated_cost, calculated
-        )
-        return msgspec.structs.replace(
-            event,
-            model_key=key,
-            calculated_cost=calculated,
-            calculated_status=quote.status,
-            cost=event.client_cost if event.client_cost is not None else calculated,
-            cost_status="client" if event.client_cost is not None else quote.status,
-            registry_version=edition.version,
-            cost_breakdown=cost_lines(quote),
-        )
+        _log.error("record %s came with %s, but has %s", event.log_id, theirs, ours)
+        return msgspec.structs.replace(event, **ours, cost_breakdown=cost_lines(quote))
 
 
 def _read(stored: StoredRecord) -> UsageLogged:
@@ -160,8 +160,17 @@ def _read(stored: StoredRecord) -> UsageLogged:
         value = getattr(event, name)
         if isinstance(value, str) and "\0" in value:
             raise PoisonError(f"{name} contains NUL")
-        if isinstance(value, int) and not -1 < value < 2**63:
+        if isinstance(value, int) and not 0 <= value <= _LARGEST:
             raise PoisonError(f"{name} is out of range")
+    try:
+        if event.client_cost is not None:
+            event.client_cost = plain(parse_number(event.client_cost))
+        # Rollups take their buckets from the clock face, so it must be that of UTC.
+        event.occurred_at = event.occurred_at.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise PoisonError(f"client_cost or occurred_at {error}") from None
+    if event.client_cost is not None and event.client_cost.startswith("-"):
+        raise PoisonError("client_cost is negative")
     return event
 
 

@@ -41,6 +41,7 @@ ServiceTier = Literal["standard", "batch", "flex", "priority"]
 CostStatus = Literal[
     "priced", "client", "model_not_in_registry", "no_pricing_in_registry", "no_pricing_for_tier"
 ]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 InstantText = Annotated[str, msgspec.Meta(max_length=64)]
 
 
@@ -98,8 +99,8 @@ class UsageLogged(msgspec.Struct, kw_only=True):
     log_id: UUID
     account_id: UUID
     key_id: UUID
-    occurred_at: datetime
-    received_at: datetime
+    occurred_at: Instant
+    received_at: Instant
     provider: str
     model: str
     model_key: str | None
@@ -131,7 +132,7 @@ class UsageLogged(msgspec.Struct, kw_only=True):
 class UsageRated(UsageLogged, kw_only=True):
     """Event `usage.rated`: a record priced again from its pinned version, stored and rolled up."""
 
-    rated_at: datetime
+    rated_at: Instant
 
 
 class AnswerLine(msgspec.Struct, frozen=True):

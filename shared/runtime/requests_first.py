@@ -11,8 +11,8 @@ import contextlib
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-REST_PER_RECORD_S = 0.0003
-LONGEST_REST_S = 0.3
+REST_PER_RECORD_S = 0.0004
+LONGEST_REST_S = 0.4
 
 
 class RequestsFirst:

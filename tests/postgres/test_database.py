@@ -136,10 +136,10 @@ async def test_the_pool_heals_after_postgres_was_killed(own_server: StartServer)
         f"postgresql://postgres@{server.address}/postgres", application_name="tests", min_size=3, max_size=3
     )
     await opened.ping()
-    server.kill()
+    await asyncio.to_thread(server.kill)
     with pytest.raises(UnavailableError):
         await opened.ping()
-    server.start()
+    await asyncio.to_thread(server.start)
     await asyncio.gather(*(opened.ping() for _ in range(6)))
     await opened.close()
 
@@ -155,11 +155,11 @@ async def test_a_server_that_hangs_says_unavailable_within_the_time_of_a_stateme
         statement_timeout=timedelta(seconds=1),
     )
     await opened.ping()
-    server.pause()
+    await asyncio.to_thread(server.pause)
     async with asyncio.timeout(5):
         with pytest.raises(UnavailableError):
             await opened.ping()
-    server.resume()
+    await asyncio.to_thread(server.resume)
     async with asyncio.timeout(10):
         await opened.ping()
     await opened.close()
