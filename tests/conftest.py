@@ -52,7 +52,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"NOT TESTED: {count} tests, since {what}", red=True, bold=True)
 
 
-def _leave_out(kind: str, error: MissingServerError) -> NoReturn:
+def leave_out(kind: str, error: MissingServerError) -> NoReturn:
+    """Skip the test, or fail it where nothing may be left out."""
     if os.environ.get("CI") == "true" or os.environ.get("LLMRING_TEST_ALL") == "1":
         pytest.fail(f"{_MISSING}{kind}: {error}", pytrace=False)
     pytest.skip(f"{_MISSING}{kind}: {error}")
@@ -62,7 +63,7 @@ def _shared(kind: str) -> str:
     try:
         return shared_address(kind)
     except MissingServerError as error:
-        _leave_out(kind, error)
+        leave_out(kind, error)
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -124,7 +125,7 @@ def own_server() -> Iterator[StartServer]:
         try:
             server = start_server(kind, session_folder() / name, durable=durable)
         except MissingServerError as error:
-            _leave_out(kind, error)
+            leave_out(kind, error)
         started.append((server, write_note(name, server)))
         return server
 

@@ -1,18 +1,27 @@
 """In a process that answers requests and consumes topics, requests come first.
 
-What is consumed is durable in the event log and can wait a moment; a caller cannot. So consumers rest between
-slices while requests are being answered, in proportion to what they did. The more there is to do, the larger
-their slices become, and the less often the fixed costs of a slice are paid. They never rest when nobody asks
-for anything, nor when a read waits for what they have not applied yet.
+What is consumed is durable in the event log and can wait a moment; a caller cannot. So after each slice a
+consumer rests until this process has processor time to spare, for a time in proportion to the slice at most.
+A burst of requests is taken in at full speed and worked off behind it; the larger slices of the backlog cost
+less for each record. An overload that lasts is shared: after `BURST_S` the rests become short, so that the
+backlog stops growing at the price of slower answers. Nobody rests while no request is in flight, nor while a
+read waits for what has not been applied yet.
 """
 
 import asyncio
 import contextlib
+import time
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-REST_PER_RECORD_S = 0.0004
-LONGEST_REST_S = 0.4
+REST_PER_RECORD_S = 0.001
+LONGEST_REST_S = 0.5
+LONGEST_REST_IN_OVERLOAD_S = 0.05
+BURST_S = 30.0
+
+LOOK_EVERY_S = 0.02
+BUSY_SHARE = 0.5
+"""Of a processor: a process that uses less has time to spare for its consumers."""
 
 
 class RequestsFirst:
@@ -21,6 +30,7 @@ class RequestsFirst:
     def __init__(self) -> None:
         self._in_flight = 0
         self._hurried = asyncio.Event()
+        self._busy_since: float | None = None
 
     def count(self, app: ASGIApp) -> ASGIApp:
         """Wrap the application whose requests come first."""
@@ -41,8 +51,23 @@ class RequestsFirst:
     async def rest(self, records: int) -> None:
         """See `Pace.rest`."""
         if self._in_flight == 0:
+            self._busy_since = None
             return
+        clock = asyncio.get_running_loop().time
+        now = clock()
+        longest_s = min(records * REST_PER_RECORD_S, LONGEST_REST_S)
+        if self._busy_since is not None and now - self._busy_since > BURST_S:
+            longest_s = min(longest_s, LONGEST_REST_IN_OVERLOAD_S)
+        deadline = now + longest_s
         self._hurried.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(records * REST_PER_RECORD_S, LONGEST_REST_S)):
-                await self._hurried.wait()
+        while now < deadline:
+            used_s, looked_at = time.process_time(), now
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(LOOK_EVERY_S, deadline - now)):
+                    await self._hurried.wait()
+                    return
+            now = clock()
+            if time.process_time() - used_s < BUSY_SHARE * (now - looked_at):
+                self._busy_since = None
+                return
+            self._busy_since = self._busy_since or now

@@ -9,8 +9,16 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # publishes no types
+import psutil
+
+_PSUTIL: Any = psutil  # its functions carry no annotations
+
+
+def process_lives(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    return bool(_PSUTIL.pid_exists(pid))
 
 
 def find_free_port() -> int:
@@ -48,7 +56,7 @@ def wait_until(ready: Callable[[], bool], seconds: float, what: str, log: Path |
 def destroy_process(pid: int, folder: Path, stop_signal: signal.Signals = signal.SIGKILL) -> None:
     """End a server and its children, if `pid` is still the one that lives in `folder`."""
     try:
-        process = psutil.Process(pid)
+        process = _PSUTIL.Process(pid)
         # The number may belong to somebody else by now. Servers live in their folder, and some rewrite
         # their command line.
         if not Path(process.cwd()).is_relative_to(folder):
@@ -56,19 +64,19 @@ def destroy_process(pid: int, folder: Path, stop_signal: signal.Signals = signal
         if stop_signal is not signal.SIGKILL:
             signal_all(pid, signal.SIGCONT)
             process.send_signal(stop_signal)
-            with contextlib.suppress(psutil.TimeoutExpired):
+            with contextlib.suppress(_PSUTIL.TimeoutExpired):
                 process.wait(timeout=5)
-    except psutil.Error:
+    except _PSUTIL.Error:
         pass
     signal_all(pid, signal.SIGKILL)
 
 
 def signal_all(pid: int, number: signal.Signals) -> None:
     """Send a signal to a server and to its children; those of Postgres have left its process group."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        server = psutil.Process(pid)
+    with contextlib.suppress(_PSUTIL.NoSuchProcess):
+        server = _PSUTIL.Process(pid)
         for process in [server, *server.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
+            with contextlib.suppress(_PSUTIL.NoSuchProcess):
                 process.send_signal(number)
 
 

@@ -10,7 +10,6 @@ import warnings
 from pathlib import Path
 from typing import Final
 
-import psutil  # type: ignore[import-untyped]  # publishes no types
 from filelock import FileLock
 
 from tests.servers.containers import (
@@ -22,7 +21,7 @@ from tests.servers.containers import (
 )
 from tests.servers.kafka import KafkaProcess
 from tests.servers.postgres import PostgresProcess
-from tests.servers.process import destroy_process
+from tests.servers.process import destroy_process, process_lives
 from tests.servers.redis import RedisProcess
 from tests.servers.server import MissingServerError, Server
 
@@ -34,7 +33,7 @@ def open_session() -> None:
     """Make the folder of this run (in the controller, before there are workers); sweep after dead runs."""
     for stale in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         owner = stale.name.removeprefix(_PREFIX).split("-")[0]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+        if owner.isdecimal() and not process_lives(int(owner)):
             _destroy(stale)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     folder.chmod(0o711)  # Postgres may run as another user

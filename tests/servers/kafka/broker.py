@@ -36,9 +36,12 @@ class KafkaProcess(ServerProcess):
 
     name = "kafka"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, node_id: int = 1) -> None:
         super().__init__(folder)
-        self._controller_port = find_free_port()
+        self.node_id = node_id
+        self.controller = f"127.0.0.1:{find_free_port()}"
+        self.voters = f"{node_id}@{self.controller}"
+        self.settings: dict[str, str] = {}
         self._java = [
             *(
                 find_java(),
@@ -53,11 +56,13 @@ class KafkaProcess(ServerProcess):
 
     def prepare(self) -> None:
         settings = SETTINGS | {
-            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "node.id": str(self.node_id),
+            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{self.controller}",
             "advertised.listeners": f"PLAINTEXT://{self.address}",
-            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "controller.quorum.voters": self.voters,
             "log.dirs": str(self.folder / "data"),
         }
+        settings |= self.settings
         properties = self.folder / "server.properties"
         properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         done = subprocess.run(
