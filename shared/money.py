@@ -15,6 +15,7 @@ EXACT = Context(
 )
 EXACT.traps[Clamped] = False
 
+_MAX_WHOLE_DIGITS = 30
 MAX_FRACTION_DIGITS = 30
 """The most digits after the point that a price or a client's cost may have."""
 
@@ -41,9 +42,12 @@ def parse_number(text: str) -> Decimal:
         value = Decimal(text)
     except InvalidOperation:
         raise ValueError("must be a number") from None
-    if not value.is_finite() or value.adjusted() >= 30:
+    if not value:
+        return ZERO
+    if not value.is_finite() or value.adjusted() >= _MAX_WHOLE_DIGITS:
         raise ValueError("is too large")
-    exponent = value.normalize(EXACT).as_tuple().exponent if value else 0
-    if isinstance(exponent, int) and exponent < -MAX_FRACTION_DIGITS:
+    _, digits, exponent = value.as_tuple()
+    trailing_zeros = len(digits) - len("".join(map(str, digits)).rstrip("0"))
+    if not isinstance(exponent, int) or exponent + trailing_zeros < -MAX_FRACTION_DIGITS:
         raise ValueError(f"must have at most {MAX_FRACTION_DIGITS} digits after the point")
     return value

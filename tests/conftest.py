@@ -32,8 +32,13 @@ T = TypeVar("T")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("LLMRING_TEST_SEED", str(secrets.randbits(32)))
     if not hasattr(config, "workerinput"):
         open_session()
+
+
+def pytest_report_header() -> str:
+    return f"LLMRING_TEST_SEED={os.environ['LLMRING_TEST_SEED']}  (set it to repeat this run's random tests)"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

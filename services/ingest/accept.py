@@ -17,7 +17,7 @@ from shared.clock import Clock, rfc3339
 from shared.contracts.keys import Principal
 from shared.contracts.topics import USAGE_LOGGED
 from shared.contracts.usage import LogAnswer, UsageLogged, answer_lines, as_number
-from shared.errors import ConflictError, LLMRingError
+from shared.errors import ConflictError, InvalidFieldError, LLMRingError
 from shared.event_log.port import EventLog, Headers, Record
 from shared.ids import keyed_log_id, uuid7
 from shared.intake.parse import (
@@ -173,18 +173,11 @@ class Acceptance:
         outcomes: list[Accepted | LLMRingError] = []
         seen: set[UUID] = set()
         for each in prepared:
-            log_id = each.event.log_id
             if each.digest is None:
                 outcomes.append(Accepted(encode_answer(each.event), replayed=False))
                 continue
-            outcome = settled[log_id]
-            if first[log_id].digest != each.digest:
-                outcome = ConflictError("Another record of this batch has the same idempotency_key.")
-            if isinstance(outcome, Settled):
-                replayed = outcome.replayed or log_id in seen
-                outcomes.append(Accepted(encode_answer(_event_decoder.decode(outcome.event)), replayed))
-            else:
-                outcomes.append(outcome)
+            log_id = each.event.log_id
+            outcomes.append(_keyed_outcome(each.digest, settled[log_id], again=log_id in seen))
             seen.add(log_id)
         return outcomes
 
@@ -196,6 +189,20 @@ class Acceptance:
             USAGE_LOGGED, [Record(key, value, headers) for value in values]
         )
         self._watermark.accepted(account_id, positions[-1])
+
+
+def _keyed_outcome(
+    digest: bytes, settled: Settled | ConflictError, *, again: bool
+) -> Accepted | LLMRingError:
+    """What came of a record whose key stands for `settled`; `again`: a second one of its batch."""
+    if isinstance(settled, ConflictError):
+        return settled
+    if settled.digest == digest:
+        answer = encode_answer(_event_decoder.decode(settled.event))
+        return Accepted(answer, replayed=settled.replayed or again)
+    if settled.replayed:
+        return InvalidFieldError.of("idempotency_key", "was used before with another body")
+    return ConflictError("Another record of this batch has the same idempotency_key and another body.")
 
 
 def encode_answer(event: UsageLogged) -> bytes:

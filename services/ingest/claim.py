@@ -14,7 +14,7 @@ from uuid import UUID
 
 from services.ingest.store.claims import Claim, StoredClaim, insert_claims
 from shared.coalescer import Coalescer
-from shared.errors import ConflictError, InvalidFieldError, LLMRingError
+from shared.errors import ConflictError
 from shared.postgres import Database
 
 
@@ -32,11 +32,13 @@ class Settled(NamedTuple):
     """What a key stands for.
 
     Attributes:
+        digest: of the body that it stands for.
         event: the event to answer with: this request's own, or that of the one that came first.
-        replayed: an earlier request had claimed the key, with the same body.
+        replayed: an earlier request had claimed the key.
         stored: its row is in the usage store, so it need not be appended.
     """
 
+    digest: bytes
     event: bytes
     replayed: bool
     stored: bool
@@ -56,17 +58,19 @@ class Claims:
         self._coalescer: Coalescer[Claim, StoredClaim] = Coalescer(self._flush)
 
     @asynccontextmanager
-    async def hold(self, records: Sequence[KeyedRecord]) -> AsyncIterator[dict[UUID, Settled | LLMRingError]]:
+    async def hold(
+        self, records: Sequence[KeyedRecord]
+    ) -> AsyncIterator[dict[UUID, Settled | ConflictError]]:
         """Hold keys while their records are being appended; other requests with them wait, or are refused.
 
-        Gives what came of each by its log id: what the key stands for, or `ConflictError` (a request with the
-        key and another body is in flight), or `InvalidFieldError` (it was used before with another body).
-        The log ids must differ from one another.
+        Gives what came of each by its log id: what the key stands for, which may be another body, or
+        `ConflictError` where a request with the key and another body is in flight. The log ids must differ
+        from one another.
 
         Raises:
             UnavailableError: the database is away.
         """
-        outcomes: dict[UUID, Settled | LLMRingError] = {}
+        outcomes: dict[UUID, Settled | ConflictError] = {}
         held: list[KeyedRecord] = []
         try:
             # In one order, so that two batches cannot wait for each other.
@@ -93,12 +97,10 @@ class Claims:
         self._in_flight[name] = _InFlight(record.digest, asyncio.Event())
         return True
 
-    async def _settle(self, record: KeyedRecord) -> Settled | LLMRingError:
+    async def _settle(self, record: KeyedRecord) -> Settled:
         claim = Claim(record.account_id, record.log_id, record.digest, record.event, record.received_at)
         stored = await self._coalescer.submit(claim)
-        if stored.digest != record.digest:
-            return InvalidFieldError.of("Idempotency-Key", "was used before with another body")
-        return Settled(stored.event, replayed=not stored.fresh, stored=stored.rated)
+        return Settled(stored.digest, stored.event, replayed=not stored.fresh, stored=stored.rated)
 
     async def _flush(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
         async with self._database.connection() as connection:

@@ -9,6 +9,7 @@ from uuid import UUID
 from services.ingest.latency import bucket_of
 from shared.contracts.usage import UsageLogged
 from shared.money import EXACT, ZERO
+from shared.pricing.names import fold_provider
 
 DAY = "d"
 QUARTER = "q"
@@ -64,7 +65,7 @@ class Rollup(NamedTuple):
 
 def model_group_of(event: UsageLogged) -> str:
     """What statistics count a record under: the registry key, else `provider:model`."""
-    return event.model_key or f"{event.provider.lower()}:{event.model}"
+    return event.model_key or f"{fold_provider(event.provider)}:{event.model}"
 
 
 def roll_up(events: Iterable[UsageLogged]) -> Rollup:
@@ -76,7 +77,7 @@ def roll_up(events: Iterable[UsageLogged]) -> Rollup:
         quarter_at = at.replace(minute=at.minute - at.minute % 15, second=0, microsecond=0)
         day_at = at.replace(hour=0, minute=0, second=0, microsecond=0)
         group = model_group_of(event)
-        names = (event.provider.lower(), group, event.origin or "", event.alias or "")
+        names = (fold_provider(event.provider), group, event.origin or "", event.alias or "")
         cost = None if event.cost is None else Decimal(event.cost)
         for grain, bucket_at in ((DAY, day_at), (QUARTER, quarter_at)):
             key = RollupKey(event.account_id, grain, bucket_at, *names)

@@ -43,6 +43,7 @@ def parse_log(body: bytes | msgspec.Raw, *, provider_required: bool = True) -> U
         InvalidFieldError: it is JSON, but fields are wrong; each is named.
     """
     try:
+        bytes(body).decode()  # the decoder does not look into the fields that it passes over
         log = _decoder.decode(body)
     except msgspec.ValidationError as error:
         _explain(body, error)

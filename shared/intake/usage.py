@@ -7,15 +7,17 @@ from uuid import UUID
 
 import msgspec
 
+from shared.clock import parse_rfc3339, rfc3339
 from shared.contracts.keys import Principal
-from shared.contracts.usage import NULL, CostLine, UsageLog, UsageLogged
+from shared.contracts.usage import ABSENT, NULL, CostLine, UsageLog, UsageLogged
 from shared.errors import InvalidFieldError
+from shared.intake.parse import parse_cost
 from shared.money import plain
 from shared.pricing.cards import STANDARD
 from shared.pricing.rates import Quote
 from shared.pricing.tokens import Tokens, find_token_faults
 
-_digest_encoder = msgspec.json.Encoder()
+_digest_encoder = msgspec.json.Encoder(order="sorted")
 
 
 def tokens_of(log: UsageLog, *, billed_by_us: bool) -> Tokens:
@@ -56,8 +58,21 @@ def cost_lines(quote: Quote) -> list[CostLine]:
 
 
 def digest_of(log: UsageLog) -> bytes:
-    """A digest of what a record says, whatever its white space, key order and unknown fields."""
-    said = msgspec.structs.replace(log, idempotency_key=None)
+    """A digest of what a checked record says, however it was written.
+
+    White space, the order of keys, unknown fields, defaults that are spelled out, the notation of numbers and
+    of times make no difference.
+    """
+    cost = parse_cost(log)
+    metadata = None if log.metadata in (ABSENT, NULL) else msgspec.json.decode(log.metadata)
+    said = msgspec.structs.replace(
+        log,
+        idempotency_key=None,
+        service_tier=log.service_tier or STANDARD,
+        timestamp=None if log.timestamp is None else rfc3339(parse_rfc3339(log.timestamp)),
+        cost=NULL if cost is None else msgspec.Raw(plain(cost).encode()),
+        metadata=msgspec.Raw(_digest_encoder.encode(metadata)),
+    )
     return hashlib.sha256(_digest_encoder.encode(said)).digest()
 
 

@@ -5,6 +5,16 @@ from collections.abc import Mapping
 from shared.contracts.registry import Model
 
 
+def fold_provider(provider: str) -> str:
+    """A provider's name as it is compared: without the case of ASCII letters, and of no others.
+
+    The same as `lower(... COLLATE "C")` in Postgres, so that rows and rollups agree on every name.
+    """
+    if provider.isascii():
+        return provider.lower()
+    return "".join(letter.lower() if letter.isascii() else letter for letter in provider)
+
+
 class NameIndex:
     """Resolves the provider and model of a record against one snapshot.
 
@@ -18,14 +28,14 @@ class NameIndex:
         self._aliases: dict[tuple[str, str], str] = {}
         # In the order of the keys, so that an alias that older data claims twice always means the same model.
         for key, model in sorted(models.items()):
-            provider = model.provider.lower()
+            provider = fold_provider(model.provider)
             self._keys.setdefault((provider, model.model_name), key)
             for alias in model.model_aliases:
                 self._aliases.setdefault((provider, alias), key)
 
     def find_key(self, provider: str, model: str) -> str | None:
         """The key of the entry that these names stand for, or None. Never a guess by similarity."""
-        provider = provider.lower()
+        provider = fold_provider(provider)
         name = (provider, model)
         key = self._keys.get(name) or self._aliases.get(name)
         if key is not None:
@@ -40,7 +50,7 @@ class NameIndex:
 def strip_provider(provider: str, model: str) -> str | None:
     """The model's name without the prefix `provider:` or `provider/`, or None where it has no such prefix."""
     end = len(provider)
-    if len(model) > end + 1 and model[end] in ":/" and model[:end].lower() == provider.lower():
+    if len(model) > end + 1 and model[end] in ":/" and fold_provider(model[:end]) == fold_provider(provider):
         return model[end + 1 :]
     return None
 

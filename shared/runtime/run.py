@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 import uvicorn
 from litestar.types import ASGIApp
 
+from shared.runtime.bounded_http import BoundedHttpProtocol
 from shared.runtime.service import Service, Worker
 
 DRAIN_S = 15
@@ -96,7 +97,7 @@ async def _serve(
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=BoundedHttpProtocol,
         ws="none",
         lifespan="off",
         access_log=False,

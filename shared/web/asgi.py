@@ -24,6 +24,18 @@ def find_header(headers: Headers, name: bytes) -> bytes | None:
     return None
 
 
+def find_only_header(headers: Headers, name: bytes) -> bytes | None:
+    """The header of that name (lower case), or None.
+
+    Raises:
+        MalformedRequestError: there are several, and they may not say the same.
+    """
+    found = [value for key, value in headers if key == name]
+    if len(found) > 1:
+        raise MalformedRequestError(f"There is more than one header {name.decode()}.")
+    return found[0] if found else None
+
+
 def describe(scope: Scope) -> str:
     """A request for a log line: its path and its id."""
     request_id = find_header(scope["headers"], b"x-request-id") or b"-"
@@ -90,7 +102,8 @@ def without_empty_parameters(app: ASGIApp) -> ASGIApp:
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         query = scope.get("query_string", b"")
         if isinstance(query, bytes) and (query.endswith(b"=") or b"=&" in query):
-            kept = [part for part in query.split(b"&") if part and not part.endswith(b"=")]
+            # Empty is what has nothing after its first "=": a value may end in one, as base64 does.
+            kept = [part for part in query.split(b"&") if part and part.find(b"=") != len(part) - 1]
             scope["query_string"] = b"&".join(kept)
         await app(scope, receive, send)
 

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -119,9 +118,7 @@ class Shared:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_was_acknowledged_is_counted_priced_and_receipted_once(data_dir: Path) -> None:
-    seed = int(os.environ.get("LLMRING_TEST_SEED") or secrets.randbits(32))
-    print(f"LLMRING_TEST_SEED={seed}")
-    chance = random.Random(seed)
+    chance = random.Random(int(os.environ["LLMRING_TEST_SEED"]))
     server = ServerProcess(data_dir)
     server.start()
     try:

@@ -46,7 +46,7 @@ def test_the_same_key_with_another_body_is_refused_and_the_first_record_stays(ac
     first = account.log(**CALL, idempotency_key="k")
     answer = account.http.post("/api/v1/log", json={**CALL, "output_tokens": 101, "idempotency_key": "k"})
     assert answer.status_code == 422
-    assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
+    assert answer.json()["errors"][0]["field"] == "idempotency_key"
     [row] = account.logs()
     assert (row["id"], row["output_tokens"]) == (first["log_id"], 100)
 
@@ -79,3 +79,46 @@ def test_two_batches_that_share_keys_in_opposite_order_both_end(account: Account
         )
     assert {answer.json()["accepted"] for answer in answers} == {50}
     assert account.stats()["total_requests"] == 50
+
+
+def test_how_a_body_is_written_makes_no_difference(account: Account) -> None:
+    pairs = [
+        ('"metadata":{"a":1,"b":"\\u00e9"}', '"metadata" : {"b": "é", "a": 1}'),
+        ('"cost":1.0', '"cost":1.00'),
+        ('"cost":1', '"cost":1e0'),
+        ('"cost":null,"metadata":null', '"unknown":[1]'),
+        ('"service_tier":"standard"', '"service_tier":null'),
+        ('"timestamp":"2026-05-03T12:00:00Z"', '"timestamp":"2026-05-03T14:00:00.000+02:00"'),
+    ]
+    for number, (first, second) in enumerate(pairs):
+        answers = [
+            account.http.post(
+                "/api/v1/log",
+                content=f'{{"provider":"openai","model":"gpt-4o","idempotency_key":"n{number}",{more}}}'.encode(),
+                headers={"Content-Type": "application/json"},
+            )
+            for more in (first, second)
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200], answers[1].text
+        assert answers[0].text == answers[1].text
+    assert account.stats(start_date="2026-01-01")["total_requests"] == len(pairs)
+
+
+def test_a_replay_in_a_batch_is_answered_whatever_stands_beside_it(account: Account) -> None:
+    first = account.log(**CALL, idempotency_key="k")
+    other = {**CALL, "output_tokens": 7, "idempotency_key": "k"}
+    same = {**CALL, "idempotency_key": "k"}
+    found = account.http.post("/api/v1/log/batch", json={"logs": [other, same, other]}).json()
+    assert (found["accepted"], found["rejected"]) == (1, 2)
+    assert found["results"][1] == first
+    assert [found["results"][index]["error"]["status"] for index in (0, 2)] == [422, 422]
+    fresh = {**CALL, "idempotency_key": "new"}
+    changed = {**fresh, "output_tokens": 7}
+    found = account.http.post("/api/v1/log/batch", json={"logs": [fresh, changed, fresh]}).json()
+    assert [result.get("error", {}).get("status") for result in found["results"]] == [None, 409, None]
+    assert account.stats()["total_requests"] == 2
+
+
+def test_two_different_keys_in_one_request_are_refused(account: Account) -> None:
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    assert account.http.post("/api/v1/log", json=CALL, headers=headers).status_code == 400

@@ -36,6 +36,7 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"cost": 1_000_000.01}, "cost"),
     ({"cost": 1e12}, "cost"),
     ({"cost": "0.5"}, "cost"),
+    ({"cost": 1e-300}, "cost"),
     ({"cost": True}, "cost"),
     ({"cost": {"usd": 1}}, "cost"),
     ({"latency_ms": -1}, "latency_ms"),
@@ -94,7 +95,24 @@ def test_every_wrong_field_is_named_at_once(account: Account) -> None:
     assert {error["field"] for error in problem["errors"]} == set(wrong)
 
 
+def test_a_number_beyond_all_bounds_is_a_wrong_field_and_spoils_no_batch(account: Account) -> None:
+    json_type = {"Content-Type": "application/json"}
+    call = b'{"provider":"openai","model":"gpt-4o-mini","input_tokens":1000,"output_tokens":100'
+    for number in (b"1e-1200", b"1e-99999999", b"1e30", b"1e99999", b"0.0000000000000000000000000000001"):
+        body = call + b',"cost":' + number + b"}"
+        answer = account.http.post("/api/v1/log", content=body, headers=json_type)
+        assert answer.status_code == 422, (number, answer.text)
+        batch = b'{"logs":[' + body + b"," + call + b"}]}"
+        found = account.http.post("/api/v1/log/batch", content=batch, headers=json_type).json()
+        assert (found["accepted"], found["rejected"]) == (1, 1), (number, found)
+    for number in (b"0e400", b"-0", b"0.0e-5000"):
+        body = call + b',"cost":' + number + b"}"
+        answer = account.http.post("/api/v1/log", content=body, headers=json_type)
+        assert (answer.status_code, answer.json()["cost"]) == (200, 0), (number, answer.text)
+
+
 MALFORMED = [
+    b'{"model":"m","provider":"p","unknown":"\xff"}',
     b"",
     b"{",
     b"nonsense",

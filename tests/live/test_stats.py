@@ -248,3 +248,29 @@ def test_one_accounts_usage_is_not_anothers(account: Account, server: Any, opera
     assert theirs.status_code == unknown.status_code == 404
     assert theirs.json()["detail"] == unknown.json()["detail"]
     assert account.http.get(f"/api/v1/logs/{mine['log_id']}").status_code == 200
+
+
+def test_a_filter_may_hold_any_text(account: Account, server: Any) -> None:
+    names = ["YWJj==", "a=b&c", "%3D", "é😀", "=", "a b+c", "O'Brien"]
+    for name in names:
+        account.log(**CALL, origin=name, alias=name)
+    for name in names:
+        assert account.stats(origin=name)["total_requests"] == len(account.logs(alias=name)) == 1
+    # As some clients write it: only what is reserved in a query is escaped.
+    assert account.http.get("/api/v1/logs?origin=YWJj==").json()[0]["origin"] == "YWJj=="
+    assert len(account.http.get("/api/v1/logs?origin=").json()) == len(names)
+
+
+def test_rows_rollups_and_edges_agree_on_every_providers_name(account: Account) -> None:
+    providers = ["İstanbul", "istanbul", "ISTANBUL", "ǅ", "ß", "\u212a"]  # the last is a Kelvin sign
+    for provider in providers:
+        account.log(provider=provider, model="m1", cost=1, timestamp="2026-05-03T10:07:00Z")
+    whole = {"start_date": "2026-05-03", "end_date": "2026-05-03"}
+    edges = {"start_date": "2026-05-03T10:06:00Z", "end_date": "2026-05-03T10:08:00Z"}
+    assert account.stats(**whole)["by_provider"] == account.stats(**edges)["by_provider"]
+    assert account.stats(**whole)["by_model"] == account.stats(**edges)["by_model"]
+    for filters in [{"model": "m1"}, *({"provider": provider} for provider in providers)]:
+        rows = len(account.logs(**whole, **filters))
+        assert rows == account.stats(**whole, **filters)["total_requests"]
+        assert rows == account.stats(**edges, **filters)["total_requests"]
+        assert rows == (6 if "model" in filters else 2 if filters["provider"].lower() == "istanbul" else 1)

@@ -43,7 +43,7 @@ COMMENT ON COLUMN usage.logs.model_group IS 'what statistics count it under: the
 COMMENT ON COLUMN usage.logs.cost IS 'what every sum uses: client_cost where given, else calculated_cost; null is unpriced';
 
 -- Sums for statistics, in two grains: UTC days, and quarters of an hour, of which the days of every time zone
--- are made. An absent origin or alias stands as ''.
+-- are made since 1972. An absent origin or alias stands as ''.
 CREATE TABLE usage.rollups (
     account_id          uuid        NOT NULL,
     grain               "char"      NOT NULL CHECK (grain IN ('d', 'q')),

@@ -30,7 +30,7 @@ from shared.contracts.usage import (
 )
 from shared.errors import LLMRingError, MethodNotAllowedError
 from shared.event_log.port import Headers
-from shared.web.asgi import ClientGoneError, describe, find_header, read_body, send_answer
+from shared.web.asgi import ClientGoneError, describe, find_header, find_only_header, read_body, send_answer
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier, require_scope
 from shared.web.problems import TYPE_PREFIX, Problem, problem_of, send_problem
 
@@ -73,7 +73,7 @@ def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> d
 
     async def answer_log(scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
         body = await read_body(scope, receive, MAX_LOG_BODY_BYTES)
-        key = find_header(scope["headers"], b"idempotency-key")
+        key = find_only_header(scope["headers"], b"idempotency-key")
         accepted = await acceptance.accept(principal, body, key, _event_headers(scope))
         await send_answer(send, 200, accepted.answer, _REPLAYED if accepted.replayed else ())
 

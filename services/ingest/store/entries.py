@@ -13,6 +13,7 @@ from shared.contracts.records import LogEntry
 from shared.contracts.usage import NULL, CostLine, answer_lines
 from shared.money import plain
 from shared.postgres import Connection, Row
+from shared.pricing.names import fold_provider
 
 _breakdown_decoder = msgspec.json.Decoder(list[CostLine])
 
@@ -37,7 +38,7 @@ FROM usage.logs
 WHERE account_id = $1
   AND ($2::timestamptz IS NULL OR occurred_at >= $2) AND ($3::timestamptz IS NULL OR occurred_at < $3)
   AND ($4::text IS NULL OR coalesce(origin, '') = $4) AND ($5::text IS NULL OR coalesce(alias, '') = $5)
-  AND ($6::text IS NULL OR lower(provider) = $6)
+  AND ($6::text IS NULL OR lower(provider COLLATE "C") = $6)
   AND ($7::text IS NULL OR model_group = $7 OR substr(model_group, length(provider) + 2) = $7)
   AND ($8::timestamptz IS NULL OR (occurred_at, log_id) < ($8, $9::uuid))
 ORDER BY occurred_at DESC, log_id DESC
@@ -57,7 +58,7 @@ async def list_entries(
         query.end_at,
         filters.origin,
         filters.alias,
-        None if filters.provider is None else filters.provider.lower(),
+        None if filters.provider is None else fold_provider(filters.provider),
         filters.model,
         None if after is None else after.occurred_at,
         None if after is None else after.log_id,

@@ -9,6 +9,7 @@ from uuid import UUID
 from services.ingest.latency import bucket_of
 from services.ingest.selection import Filters
 from shared.postgres import Connection
+from shared.pricing.names import fold_provider
 
 
 class Span(NamedTuple):
@@ -64,7 +65,7 @@ _FROM_ROLLUPS = f"""
 
 _FROM_EDGES = f"""
     SELECT * FROM (
-        SELECT width_bucket(occurred_at, $5::timestamptz[]) AS day, lower(l.provider) AS provider,
+        SELECT width_bucket(occurred_at, $5::timestamptz[]) AS day, lower(l.provider COLLATE "C") AS provider,
                model_group, coalesce(origin, '') AS origin, coalesce(alias, '') AS alias, 1::bigint,
                (cost IS NULL)::int::bigint, coalesce(cost, 0), input_tokens, output_tokens,
                cached_input_tokens, (latency_ms IS NOT NULL)::int::bigint, coalesce(latency_ms, 0)::numeric
@@ -131,7 +132,7 @@ async def list_sums(
 
 
 def _filter_values(filters: Filters) -> list[str | None]:
-    provider = None if filters.provider is None else filters.provider.lower()
+    provider = None if filters.provider is None else fold_provider(filters.provider)
     return [filters.origin, filters.alias, provider, filters.model]
 
 
@@ -148,7 +149,7 @@ GROUP BY latency_bucket
 LIST_EDGE_LATENCIES = f"""
 SELECT latency_ms, count(*) AS requests
 FROM (
-    SELECT lower(l.provider) AS provider, model_group, coalesce(origin, '') AS origin,
+    SELECT lower(l.provider COLLATE "C") AS provider, model_group, coalesce(origin, '') AS origin,
            coalesce(alias, '') AS alias, latency_ms
     FROM usage.logs l
     JOIN unnest($2::timestamptz[], $3::timestamptz[]) AS e(starts_at, ends_at)

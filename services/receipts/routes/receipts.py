@@ -16,7 +16,7 @@ from shared.contracts.keys import SCOPE_LOG, SCOPE_READ, Principal
 from shared.contracts.receipts import Receipt, ReceiptAnswer, ReceiptPage
 from shared.contracts.usage import ABSENT, MAX_LOG_BODY_BYTES, NULL
 from shared.errors import Fault, InvalidFieldError, TooLargeError
-from shared.web.asgi import find_header
+from shared.web.asgi import find_only_header
 from shared.web.principal import require_scope
 
 Bound = Annotated[
@@ -55,7 +55,7 @@ def build_receipt_routes(declarations: Declarations, reading: Reading) -> list[H
             require_scope(principal, SCOPE_READ)
             return _answer(as_receipt(await reading.await_recorded(principal.account_id, log_id)))
         require_scope(principal, SCOPE_LOG)
-        key = find_header(request.scope["headers"], b"idempotency-key")
+        key = find_only_header(request.scope["headers"], b"idempotency-key")
         declared = await declarations.declare_receipt(principal, body, key)
         return _answer(as_receipt(declared.row), replayed=declared.replayed)
 
