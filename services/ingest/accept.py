@@ -4,6 +4,7 @@ An answer is given only after the event log's durable acknowledgement. The price
 recomputes it from the registry version that is written into the event.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from shared.clock import Clock, rfc3339
 from shared.contracts.keys import Principal
 from shared.contracts.topics import USAGE_LOGGED
 from shared.contracts.usage import LogAnswer, UsageLogged, answer_lines, as_number
-from shared.errors import ConflictError, InvalidFieldError, LLMRingError
+from shared.errors import ConflictError, InvalidFieldError, LLMRingError, UnavailableError
 from shared.event_log.port import EventLog, Headers, Record
 from shared.ids import keyed_log_id, uuid7
 from shared.intake.parse import (
@@ -31,6 +32,8 @@ from shared.intake.parse import (
 from shared.intake.usage import build_usage, digest_of, tokens_of
 from shared.pricebook.pricebook import Pricebook
 from shared.pricing.cards import STANDARD
+
+_YIELD_EVERY = 100
 
 _event_encoder = msgspec.json.Encoder()
 _event_decoder = msgspec.json.Decoder(UsageLogged)
@@ -114,10 +117,14 @@ class Acceptance:
         """
         outcomes: list[Accepted | LLMRingError | None] = []
         prepared: list[Prepared] = []
-        for item in parse_batch(body):
+        for number, item in enumerate(parse_batch(body)):
+            if number % _YIELD_EVERY == _YIELD_EVERY - 1:
+                await asyncio.sleep(0)  # others are answered by the same loop
             try:
                 prepared.append(await self._prepare(principal, item, None))
                 outcomes.append(None)
+            except UnavailableError:
+                raise  # of the registry: no record of the batch can be priced now
             except LLMRingError as error:
                 outcomes.append(error)
         recorded = iter(await self._record(principal.account_id, prepared, headers))
