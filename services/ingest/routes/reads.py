@@ -9,12 +9,14 @@ from uuid import UUID
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from services.ingest.periods import GroupBy, parse_bound, parse_range, parse_zone
 from services.ingest.read_logs import Format, find_log, read_page, stream_logs
 from services.ingest.read_stats import read_stats
+from services.ingest.routes.documents import LogsOperation
 from services.ingest.selection import Filters, LogQuery
 from services.ingest.watermark import Watermark
 from shared.clock import Clock
@@ -61,7 +63,12 @@ def build_reads(
         statistics.complete = complete
         return Response(statistics, headers={} if complete else _INCOMPLETE)
 
-    @get("/api/v1/logs", summary="The account's records, newest first", tags=["usage"])
+    @get(
+        "/api/v1/logs",
+        operation_class=LogsOperation,
+        summary="The account's records, newest first",
+        tags=["usage"],
+    )
     async def logs(
         *,
         request: Request[Any, Any, Any],
@@ -95,10 +102,17 @@ def build_reads(
             headers["Link"] = f'<{target}>; rel="next"'
         return Response(page.entries, headers=headers)
 
-    @get("/api/v1/logs/{log_id:str}", summary="One record of the account", tags=["usage"])
-    async def log(
-        principal: NamedDependency[Principal], log_id: FromPath[str]
-    ) -> Response[LogEntry | PendingEntry]:
+    @get(
+        "/api/v1/logs/{log_id:str}",
+        responses={
+            202: ResponseSpec(
+                PendingEntry, generate_examples=False, description="It may be accepted and is not counted yet"
+            )
+        },
+        summary="One record of the account",
+        tags=["usage"],
+    )
+    async def log(principal: NamedDependency[Principal], log_id: FromPath[str]) -> Response[LogEntry]:
         require_scope(principal, SCOPE_READ)
         try:
             wanted = UUID(log_id)
@@ -109,7 +123,8 @@ def build_reads(
         if entry is not None:
             return Response(entry)
         if not complete:
-            return Response(PendingEntry(id=wanted), status_code=202, headers=_INCOMPLETE)
+            pending: Response[Any] = Response(PendingEntry(id=wanted), status_code=202, headers=_INCOMPLETE)
+            return pending
         raise NotFoundError("There is no such record.")
 
     return [stats, logs, log]

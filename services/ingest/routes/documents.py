@@ -1,0 +1,17 @@
+"""What Litestar cannot tell about these paths by itself, in the OpenAPI document."""
+
+from dataclasses import dataclass
+
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
+
+
+@dataclass
+class LogsOperation(Operation):
+    """`GET /api/v1/logs`, which also streams."""
+
+    def __post_init__(self) -> None:
+        """Add the media types of `format=csv` and `format=ndjson`."""
+        answer = (self.responses or {}).get("200")
+        if isinstance(answer, OpenAPIResponse) and answer.content is not None:
+            for media_type in ("text/csv", "application/x-ndjson"):
+                answer.content[media_type] = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
