@@ -2,9 +2,11 @@
 
 import contextlib
 import importlib.metadata
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Protocol, TypeVar
+from types import FrameType
+from typing import NoReturn, Protocol, TypeVar
 
 import click
 import uvloop
@@ -53,6 +55,7 @@ def serve() -> None:
     """
     settings = load_settings()
     configure_logs(settings.log_level, as_json=settings.logs_as_json)
+    signal.signal(signal.SIGTERM, _leave)  # until requests are served, then they are drained first
     with open_database_url(settings) as url:
         try:
             uvloop.run(_serve(settings, url))
@@ -60,6 +63,11 @@ def serve() -> None:
             raise click.ClickException(str(error)) from error
         except UnavailableError as error:
             raise click.ClickException(f"{error.detail} {error.__cause__ or ''}".strip()) from error
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal.signal has it
+    """End the start in order: what has been started is stopped again."""
+    raise SystemExit(0)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.live.process import ServerProcess
+from tests.live.process import ServerProcess, free_port
 
 CALL = {"provider": "openai", "model": "gpt-4o-mini", "input_tokens": 1000, "output_tokens": 100}
 
@@ -112,6 +112,22 @@ def test_a_terminated_server_finishes_what_it_has_begun(own: ServerProcess) -> N
     own.start()
     text = httpx.get(f"{own.url}/api/v1/logs", params={"format": "csv"}, headers=headers).text
     assert {line.split(",", 1)[0] for line in text.splitlines()[1:]} >= set(accepted)
+
+
+@pytest.mark.parametrize("after_s", [0.3, 0.8, 1.2, 1.6])
+def test_a_start_that_is_terminated_leaves_nothing_running(data_dir: Path, after_s: float) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services", "serve"],
+        env={**os.environ, "LLMRING_DATA_DIR": str(data_dir), "LLMRING_PORT": str(free_port())},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(after_s)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode in (0, -signal.SIGTERM), errors.decode()  # by the signal only before it began
+    assert b"Traceback" not in errors
+    assert postgres_of(data_dir) == []
 
 
 def test_a_second_process_on_the_same_data_is_refused(own: ServerProcess) -> None:
