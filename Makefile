@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format bench lock clean
+.PHONY: help run install test check format bench bench-stats lock clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed ## Install what is needed and serve everything on one port
 	@exec $(BIN)/llmring-api serve
@@ -45,6 +45,9 @@ format: $(VENV)/.installed-dev ## Format the code
 
 bench: $(VENV)/.installed-dev ## Measure against the reference server, in one run
 	$(BIN)/python -m bench.log_throughput
+
+bench-stats: $(VENV)/.installed-dev ## Measure statistics over a million records
+	$(BIN)/python -m bench.stats_over_rows
 
 lock: $(VENV)/.installed-dev ## Pin the dependencies anew
 	$(BIN)/pip install --quiet uv
