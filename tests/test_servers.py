@@ -17,8 +17,8 @@ def address_and_number(redis_url: str) -> tuple[str, str]:
 def test_redis_is_real_and_empty_for_every_test(redis_url: str, round_number: int) -> None:
     address, number = address_and_number(redis_url)
     assert ask_redis(address, f"SELECT {number}", "DBSIZE") == "+OK\r\n:0\r\n"
-    answers = ask_redis(address, f"SELECT {number}", f"SET round {round_number}", "GET round")
-    assert answers == f"+OK\r\n+OK\r\n$1\r\n{round_number}\r\n"
+    answers = ask_redis(address, f"SELECT {number}", f"SET round {round_number}", "EXISTS round")
+    assert answers == "+OK\r\n+OK\r\n:1\r\n"
 
 
 @pytest.mark.redis
