@@ -5,6 +5,7 @@ It is a process of its own and outlives a `kill -9` of ours; the next start find
 
 import logging
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -57,8 +58,12 @@ def run_embedded_postgres(folder: Path) -> Iterator[str]:
     (folder / ".handle_pids.json").unlink(missing_ok=True)
     _forget_dead_server(folder)
     fresh = not (folder / "PG_VERSION").exists()
-    server = _start(folder)
+    # In the middle of its start there is a server, and nobody who knows that it must be stopped again.
+    with _signals_put_off() as asked:
+        server = _start(folder)
     try:
+        if asked:
+            raise SystemExit(0)
         if fresh:
             server.psql(_CONFIGURATION)
         if f" {DATABASE} " not in server.psql(r"\l"):
@@ -81,6 +86,20 @@ def _start(folder: Path) -> "PostgresServer":
                 raise click.ClickException(f"Postgres does not start; see {folder / 'log'}.") from error
             _log.warning("Postgres is not ready yet; it may be recovering from a crash")
             PostgresServer._instances.pop(folder, None)  # noqa: SLF001 - else it would hand out the one that failed
+
+
+@contextmanager
+def _signals_put_off() -> Iterator[list[int]]:
+    """Note what would end the process, instead of ending it; gives the signals that came."""
+    asked: list[int] = []
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in kept:
+        signal.signal(number, lambda got, _: asked.append(got))
+    try:
+        yield asked
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def find_running_postgres(folder: Path) -> str | None:

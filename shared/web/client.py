@@ -54,7 +54,7 @@ class Upstream(Protocol):
         """Pass one HTTP request on and stream its answer back.
 
         Raises:
-            UnavailableError: it could not be reached; nothing has been sent to the client yet.
+            UnavailableError: it could not be reached, or broke off in its answer.
         """
         ...
 
@@ -141,7 +141,7 @@ class HttpUpstream:
 
     Args:
         base_url: such as `http://ingest:8080`, without a path.
-        timeout: the longest wait for a whole answer.
+        timeout: the longest silence of the other side; a long export may take as long as it flows.
         pool_size: the most connections at a time.
     """
 
@@ -149,7 +149,7 @@ class HttpUpstream:
         self, base_url: str, *, timeout: timedelta = timedelta(seconds=30), pool_size: int = 256
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds(), connect=2)
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=2, sock_read=timeout.total_seconds())
         self._pool_size = pool_size
         self._session: aiohttp.ClientSession | None = None
 
@@ -171,7 +171,6 @@ class HttpUpstream:
         headers = [
             (k.decode("latin-1"), v.decode("latin-1")) for k, v in http["headers"] if k not in HOP_BY_HOP
         ]
-        started = False
         try:
             async with self._open().request(
                 http["method"],
@@ -182,13 +181,10 @@ class HttpUpstream:
             ) as response:
                 kept = [(k.lower(), v) for k, v in response.raw_headers if k.lower() not in HOP_BY_HOP]
                 await send({"type": "http.response.start", "status": response.status, "headers": kept})
-                started = True
                 async for chunk in response.content.iter_any():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if started:
-                raise
             raise UnavailableError("A service behind the gateway is away.") from error
 
     async def call(self, method: str, path: str, *, headers: HeaderList = (), body: bytes = b"") -> Answer:

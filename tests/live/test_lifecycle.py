@@ -114,7 +114,7 @@ def test_a_terminated_server_finishes_what_it_has_begun(own: ServerProcess) -> N
     assert {line.split(",", 1)[0] for line in text.splitlines()[1:]} >= set(accepted)
 
 
-@pytest.mark.parametrize("after_s", [0.3, 0.8, 1.2, 1.6])
+@pytest.mark.parametrize("after_s", [0.3, 0.7, 0.9, 1.1, 1.3, 1.6])
 def test_a_start_that_is_terminated_leaves_nothing_running(data_dir: Path, after_s: float) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "services", "serve"],
