@@ -135,8 +135,7 @@ class Acceptance:
     ) -> Prepared:
         log = parse_log(body)
         key = parse_idempotency_key(idempotency_key, log)
-        if log.metadata:
-            check_metadata(log)
+        check_metadata(log)
         now = self._clock.now()
         occurred_at = parse_timestamp(log, now=now, max_skew=self._max_skew)
         client_cost = parse_cost(log)

@@ -62,17 +62,21 @@ async def stream_logs(database: Database, query: LogQuery, form: Format) -> Asyn
     Raises:
         UnavailableError: the database is away, or went away on the way.
     """
-    if form == "csv":
-        yield _csv_line(list(CSV_COLUMNS))
+    encode = _csv_entry if form == "csv" else _ndjson_entry
+    head = _csv_line(list(CSV_COLUMNS)) if form == "csv" else b""
     after: Cursor | None = None
     while True:
         async with database.connection() as connection:
             entries = await list_entries(connection, query, after=after, limit=_STREAM_PAGE)
-        if entries:
-            yield b"".join(_csv_entry(e) if form == "csv" else _encoder.encode(e) + b"\n" for e in entries)
-            after = _parse_cursor(_cursor_of(entries[-1]))
+        # The head goes with the first page, so that nothing is out before the database has answered.
+        yield head + b"".join(map(encode, entries))
         if len(entries) < _STREAM_PAGE:
             return
+        head, after = b"", _place_of(entries[-1])
+
+
+def _ndjson_entry(entry: LogEntry) -> bytes:
+    return _encoder.encode(entry) + b"\n"
 
 
 def _csv_entry(entry: LogEntry) -> bytes:
@@ -91,9 +95,13 @@ def _csv_line(values: list[str]) -> bytes:
     return line.getvalue().encode()
 
 
+def _place_of(entry: LogEntry) -> Cursor:
+    return Cursor(datetime.fromisoformat(entry.logged_at), entry.id)
+
+
 def _cursor_of(entry: LogEntry) -> str:
-    at = datetime.fromisoformat(entry.logged_at)
-    text = f"{(at - _EPOCH) // _MICROSECOND}.{entry.id.hex}"
+    place = _place_of(entry)
+    text = f"{(place.occurred_at - _EPOCH) // _MICROSECOND}.{place.log_id.hex}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -38,8 +38,12 @@ def find_only_header(headers: Headers, name: bytes) -> bytes | None:
 
 def describe(scope: Scope) -> str:
     """A request for a log line: its path and its id."""
-    request_id = find_header(scope["headers"], b"x-request-id") or b"-"
-    return f"{scope['path']} (request {request_id.decode('latin-1')})"
+    return f"{scope['path']} (request {request_id_of(scope) or '-'})"
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id that the gateway gave the request; empty where it did not come through one."""
+    return (find_header(scope["headers"], b"x-request-id") or b"").decode("latin-1")
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:

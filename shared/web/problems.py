@@ -6,7 +6,7 @@ import msgspec
 from litestar.types import Scope, Send
 
 from shared.errors import Kind, LLMRingError
-from shared.web.asgi import find_header, send_answer
+from shared.web.asgi import request_id_of, send_answer
 
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
 TYPE_PREFIX = "https://llmring.ai/problems/"
@@ -79,8 +79,7 @@ def problem_headers(error: LLMRingError) -> list[tuple[bytes, bytes]]:
 
 def encode_problem(error: LLMRingError, scope: Scope) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
     """The status, body and headers that answer `scope` with this error."""
-    request_id = find_header(scope["headers"], b"x-request-id") or b""
-    problem = problem_of(error, instance=scope["path"], request_id=request_id.decode("latin-1"))
+    problem = problem_of(error, instance=scope["path"], request_id=request_id_of(scope))
     return problem.status, _encoder.encode(problem), problem_headers(error)
 
 

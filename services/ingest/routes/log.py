@@ -28,11 +28,19 @@ from shared.contracts.usage import (
     UsageLog,
     UsdNumberOrNull,
 )
-from shared.errors import LLMRingError, MethodNotAllowedError
+from shared.errors import InvalidFieldError, LLMRingError, MethodNotAllowedError
 from shared.event_log.port import Headers
-from shared.web.asgi import ClientGoneError, describe, find_header, find_only_header, read_body, send_answer
+from shared.web.asgi import (
+    ClientGoneError,
+    describe,
+    find_header,
+    find_only_header,
+    read_body,
+    request_id_of,
+    send_answer,
+)
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier, require_scope
-from shared.web.problems import TYPE_PREFIX, Problem, problem_of, send_problem
+from shared.web.problems import PROBLEM_JSON, Problem, problem_of, send_problem
 
 _REPLAYED = [(b"idempotent-replayed", b"true")]
 _encoder = msgspec.json.Encoder()
@@ -91,20 +99,10 @@ def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> d
         if accepted:
             await send_answer(send, 200, _encoder.encode({**summary, "results": results}))
             return
-        problem = {
-            "type": f"{TYPE_PREFIX}invalid-field",
-            "title": "A field is invalid",
-            "status": 422,
-            "detail": "None of the records of the batch was accepted.",
-            "instance": scope["path"],
-            "request_id": (find_header(scope["headers"], b"x-request-id") or b"").decode("latin-1"),
-        }
-        await send_answer(
-            send,
-            422,
-            _encoder.encode({**problem, **summary, "results": results}),
-            content_type=(b"content-type", b"application/problem+json"),
-        )
+        refused = InvalidFieldError("None of the records of the batch was accepted.")
+        problem = problem_of(refused, instance=scope["path"], request_id=request_id_of(scope))
+        document = {**msgspec.to_builtins(problem), **summary, "results": results}
+        await send_answer(send, problem.status, _encoder.encode(document), content_type=PROBLEM_JSON)
 
     def lane(answer: Answering) -> ASGIApp:
         async def run(scope: Scope, receive: Receive, send: Send) -> None:
