@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from itertools import count
+from time import perf_counter
 from typing import Any, Final, Protocol, cast
 
 from litestar.types import HTTPScope, Receive, Scope, Send
@@ -15,11 +16,20 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 from services.gateway.admit import Admission
 from services.gateway.guards import require_json
 from services.gateway.limits import AddressLimits
-from services.gateway.requests import REQUEST_ID, is_sane_request_id, read_headers, trace_headers
+from services.gateway.requests import (
+    REQUEST_ID,
+    TRACEPARENT,
+    is_sane_request_id,
+    read_headers,
+    trace_headers,
+)
 from services.gateway.responses import Reply
 from services.gateway.routes import RouteTable
 from shared.clock import Clock
 from shared.errors import LLMRingError, MethodNotAllowedError, NotFoundError, UnavailableError
+from shared.telemetry.current import current_headers
+from shared.telemetry.requests import RequestMeter
+from shared.telemetry.tracing import Kind, start_span
 from shared.web.asgi import ClientGoneError
 from shared.web.problems import send_problem
 
@@ -78,6 +88,7 @@ class Door:
         # Unique within and across processes; nobody needs a request id to be hard to guess.
         self._id_prefix = os.urandom(8).hex().encode()
         self._ids = count(1)
+        self._meter = RequestMeter("gateway")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection. Nothing is raised for what a client or a service did."""
@@ -86,6 +97,7 @@ class Door:
             await _decline(kind, receive, send)
             return
         scope = cast("HTTPScope", scope)
+        started = perf_counter()
         kept, found = read_headers(scope["headers"])
         request_id = found[REQUEST_ID]
         if request_id is None or not is_sane_request_id(request_id):
@@ -94,7 +106,9 @@ class Door:
         client = self._addresses.client_of(peer[0] if peer else "", found)
         kept.append((b"x-request-id", request_id))
         kept.append((b"x-forwarded-for", client.encode()))
-        kept += trace_headers(found)
+        span = start_span(scope["method"], Kind.SERVER, found[TRACEPARENT], root=True)
+        kept += trace_headers(found, span)
+        handled = current_headers.set(kept)
         passed_on: Any = {**scope, "headers": kept}
         reply = Reply(send, request_id, without_body=scope["method"] == "HEAD")
         try:
@@ -106,13 +120,20 @@ class Door:
         except Exception:
             _log.exception("unexpected error on %s, request %s", scope["path"], request_id.decode())
             await _fail(passed_on, reply, LLMRingError("unexpected"))
+        finally:
+            current_headers.reset(handled)
+            self._meter.note(scope["method"], reply.route, reply.status, perf_counter() - started)
+            if span is not None:
+                self._meter.end_span(span, scope["method"], reply.route, reply.status, request_id)
 
     async def _serve(
         self, scope: HTTPScope, receive: Receive, found: list[bytes | None], client: str, reply: Reply
     ) -> None:
         raw_path = scope.get("raw_path") or scope["path"].encode()
         target = self._exact.get(raw_path)
-        if target is None:
+        if target is not None:
+            reply.route = target.route
+        else:
             if raw_path.endswith(b"/") and raw_path != b"/":
                 raw_path = raw_path[:-1]
                 scope["path"], scope["raw_path"] = scope["path"][:-1], raw_path
@@ -120,11 +141,13 @@ class Door:
                     raise NotFoundError(_NOWHERE)
             page = self._pages.get(raw_path)
             if page is not None:
+                reply.route = raw_path.decode()
                 await _show(page, scope, reply)
                 return
             target = self._routes.find_target(raw_path, scope["path"])
             if target is None:
                 raise NotFoundError(_NOWHERE)
+            reply.route = target.route if raw_path in self._exact else target.route_below
         method = scope["method"]
         if method == "OPTIONS":
             await _tell_methods(await self._methods.list_methods(scope["path"]), reply)

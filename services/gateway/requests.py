@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from os import urandom
 from typing import Final
 
+from shared.telemetry.traceparent import is_traceparent
+from shared.telemetry.tracing import Span, passed_on
+
 Header = tuple[bytes, bytes]
 
 # Places in the list that `read_headers` returns.
@@ -77,7 +80,6 @@ _PLAIN_CONNECTION: Final = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"
 _NEVER_NOMINATED: Final = frozenset((b"host", b"content-type", b"content-length", b"transfer-encoding"))
 
 _SANE: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
-_HEX: Final = b"0123456789abcdef"
 
 
 def read_headers(headers: Iterable[Header]) -> tuple[list[Header], list[bytes | None]]:
@@ -119,30 +121,22 @@ def is_sane_request_id(text: bytes | None) -> bool:
     return bool(text) and len(text) <= 128 and not text.translate(None, _SANE)  # type: ignore[union-attr, arg-type]  # bool(text)
 
 
-def is_traceparent(text: bytes | None) -> bool:
-    """Whether it is a `traceparent` of version 00 whose ids are not zero (W3C Trace Context, 3.2.2)."""
-    if text is None or len(text) != 55 or text[:3] != b"00-":
-        return False
-    parts = text.split(b"-")
-    return (
-        [len(part) for part in parts] == [2, 32, 16, 2]
-        and not b"".join(parts).translate(None, _HEX)
-        and parts[1].strip(b"0") != b""
-        and parts[2].strip(b"0") != b""
-    )
+def trace_headers(found: list[bytes | None], span: Span | None) -> list[Header]:
+    """The trace context for those behind: the gateway's own span, or the caller's, or a new one.
 
-
-def trace_headers(found: list[bytes | None]) -> list[Header]:
-    """The caller's trace context passed on, or a new one with a random trace id.
-
-    A new one does not say that it is sampled: the gateway has recorded nothing of it.
+    A new one has a random trace id and does not say that it is sampled: the gateway records nothing of it.
     """
     parent = found[TRACEPARENT]
     if parent is None or not is_traceparent(parent):
+        if span is not None:
+            return [(b"traceparent", span.traceparent)]
         ids = urandom(24).hex()
         return [(b"traceparent", f"00-{ids[:32]}-{ids[32:]}-00".encode())]
+    kept = [(b"traceparent", passed_on(parent) if span is None else span.traceparent)]
     state = found[TRACESTATE]
-    return [(b"traceparent", parent)] if state is None else [(b"traceparent", parent), (b"tracestate", state)]
+    if state is not None:
+        kept.append((b"tracestate", state))
+    return kept
 
 
 def has_body(found: list[bytes | None]) -> bool:

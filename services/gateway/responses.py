@@ -6,6 +6,7 @@ from typing import Any, Final
 from litestar.types import Message, Send
 
 from services.gateway.requests import Header
+from shared.telemetry.requests import UNMATCHED
 
 API_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 NO_STORE: Final = (b"cache-control", b"no-store")
@@ -60,17 +61,30 @@ class Reply:
         added: headers to set; the request id is the first of them.
         started: whether the head of an answer is out, so that no other can be given any more.
         no_store: whether nobody may keep the answer, unless the service says otherwise.
+        status: of the answer whose head is out; 0 until then.
+        route: the template of the path, for what is measured.
         foreign_status: of an error that some server or proxy on the way wrote in its own form. It is held
             back: clients are promised problem documents.
     """
 
-    __slots__ = ("_send", "_without_body", "added", "foreign_status", "no_store", "started")
+    __slots__ = (
+        "_send",
+        "_without_body",
+        "added",
+        "foreign_status",
+        "no_store",
+        "route",
+        "started",
+        "status",
+    )
 
     def __init__(self, send: Send, request_id: bytes, *, without_body: bool) -> None:
         self._send = send
         self._without_body = without_body
         self.added: list[Header] = [(b"x-request-id", request_id), *_SECURITY]
         self.started = False
+        self.status = 0
+        self.route = UNMATCHED
         self.no_store = False
         self.foreign_status = 0
 
@@ -85,6 +99,7 @@ class Reply:
                 if self.foreign_status:
                     return _nothing()
             self.started = True
+            self.status = message["status"]
             start: Any = {**message, "headers": self._complete(message["headers"])}
             return self._send(start)
         if self.foreign_status and not self.started:

@@ -76,7 +76,7 @@ Forward = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Target:
     """Where a path leads."""
 
-    __slots__ = ("access", "forward", "head_as_get", "open_to", "row")
+    __slots__ = ("access", "forward", "head_as_get", "open_to", "route", "route_below", "row")
 
     def __init__(self, row: Row, upstream: Upstream) -> None:
         self.row = row
@@ -84,6 +84,9 @@ class Target:
         self.access = row.access
         self.open_to = frozenset(row.open_to)
         self.head_as_get = row.head_as_get
+        # Templates of its paths, for what is measured.
+        self.route = row.path
+        self.route_below = f"{row.path}/*"
 
     def access_for(self, method: str) -> Access:
         """What becomes of an API key in a request of this method."""

@@ -4,7 +4,7 @@ The implementations are imported from their own packages, so that a process load
 """
 
 from shared.event_log.consumer import run_consumer
-from shared.event_log.dead_letter import dead_letter
+from shared.event_log.dead_letter import Poison, dead_letter
 from shared.event_log.port import (
     MAX_RECORD_BYTES,
     EventLog,
@@ -17,6 +17,7 @@ from shared.event_log.port import (
     Slice,
     StoredRecord,
     Subscription,
+    TopicState,
 )
 from shared.event_log.positions import PostgresPositions
 
@@ -26,6 +27,7 @@ __all__ = [
     "FencedError",
     "Headers",
     "Position",
+    "Poison",
     "PositionLostError",
     "Positions",
     "PostgresPositions",
@@ -33,6 +35,7 @@ __all__ = [
     "Slice",
     "StoredRecord",
     "Subscription",
+    "TopicState",
     "dead_letter",
     "run_consumer",
 ]

@@ -13,10 +13,14 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from time import perf_counter
 from typing import Final, Protocol
 
 from shared.errors import UnavailableError
+from shared.event_log.lag import Lag
 from shared.event_log.port import EventLog, FencedError, Positions, Slice, Subscription
+from shared.event_log.traces import SliceSpans
+from shared.telemetry.metrics import APPLY_SECONDS, CONSUMER_RETRIES, DEAD_LETTERS, SLICE_RECORDS
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +68,12 @@ async def run_consumer(
         pace: pauses after what was applied; None never does.
     """
     consumer = _Consumer(log, group, topic, positions, apply, stop=stop, max_records=max_records, pace=pace)
-    await consumer.run()
+    lag = asyncio.create_task(Lag(log, group, topic, positions).run(), name=f"lag-{group}")
+    try:
+        await consumer.run()
+    finally:
+        lag.cancel()
+        await asyncio.wait([lag])
 
 
 class _Consumer:
@@ -91,6 +100,12 @@ class _Consumer:
         self._max_records = max_records
         self._pace = pace
         self._pause = _Pause(stop)
+        self._apply_seconds = APPLY_SECONDS.labels(group)
+        self._slice_records = SLICE_RECORDS.labels(group)
+        self._retries = {
+            reason: CONSUMER_RETRIES.labels(group, reason) for reason in ("read", "apply", "fenced")
+        }
+        DEAD_LETTERS.labels(topic)  # told from the start, as 0: what is not there cannot be seen to rise
 
     async def run(self) -> None:
         while not self._stop.is_set():
@@ -99,6 +114,7 @@ class _Consumer:
                     await self._consume(subscription)
             # A consumer that ends would leave its partitions unread, so it never does.
             except Exception as error:
+                self._retries["read"].inc()
                 self._report(error, "read")
                 await self._pause.after_failure()
 
@@ -108,6 +124,7 @@ class _Consumer:
                 slices = await subscription.read(max_records=self._max_records, max_wait=READ_WAIT)
             except UnavailableError as error:
                 # Leaving the group would only make the others take over what they cannot read either.
+                self._retries["read"].inc()
                 self._report(error, "read")
                 await self._pause.after_failure()
                 continue
@@ -125,17 +142,22 @@ class _Consumer:
 
     async def _apply_slice(self, subscription: Subscription, part: Slice) -> bool:
         """Apply one slice; whatever happens, the subscription knows where to go on."""
+        started = perf_counter()
         try:
-            await self._apply(part)
+            await SliceSpans(self._group, part).apply(self._apply)
         except FencedError as error:
+            self._retries["fenced"].inc()
             logger.info("%s", error)
             subscription.rewind(part.partition)
             return False
         # Never skip: even a failure that nobody foresaw repeats until it is cured.
         except Exception as error:
+            self._retries["apply"].inc()
             self._report(error, f"apply partition {part.partition} from {part.expected} of")
             subscription.rewind(part.partition)
             return False
+        self._apply_seconds.observe(perf_counter() - started)
+        self._slice_records.observe(len(part.records))
         subscription.note_applied(part)
         return True
 

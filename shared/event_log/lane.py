@@ -10,11 +10,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from datetime import timedelta
+from time import perf_counter
 from typing import Final, Generic, TypeVar
 
 from shared.errors import TooLargeError, UnavailableError
 from shared.event_log.port import MAX_RECORD_BYTES, Position, Record
+from shared.telemetry.metrics import APPEND_FAILURES, APPEND_RECORDS, APPEND_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +109,8 @@ class Lane(Generic[TargetT]):
         self._sweep: asyncio.TimerHandle | None = None
         self._failing_since: float | None = None
         self._closing = False
-        self._task = asyncio.create_task(self._run(), name=f"lane-{name}")
+        # In a context of its own: it outlives the request that made it, and its log lines are not about that.
+        self._task = asyncio.create_task(self._run(), name=f"lane-{name}", context=Context())
 
     def put(self, target: TargetT, records: Sequence[Record], size: int) -> "asyncio.Future[list[Position]]":
         """Queue records of `size` bytes; the future tells where they went, or fails in time.
@@ -169,9 +173,13 @@ class Lane(Generic[TargetT]):
 
     async def _store_batch(self, appends: list[Append[TargetT]]) -> None:
         self._in_flight = appends
+        started = perf_counter()
         try:
             await self._store(appends)
+            APPEND_SECONDS.observe(perf_counter() - started)
+            APPEND_RECORDS.observe(sum([len(append.records) for append in appends]))
         except UnavailableError as error:
+            APPEND_FAILURES.inc()
             self._note_failure(error)
             # It may have been stored or not. Storing it again is the safe side: consumers know a record that
             # they have seen, and its caller gets an answer instead of a riddle.

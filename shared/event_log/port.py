@@ -81,6 +81,24 @@ class Slice(NamedTuple):
         return self.records[-1].offset + 1
 
 
+class TopicState(NamedTuple):
+    """How a topic is kept. What the log knows nothing of, or keeps nothing of, is None.
+
+    Attributes:
+        partitions: how many there are.
+        copies: of the partition that has the fewest.
+        in_sync: copies that are up to date, of the partition that has the fewest.
+        must_be_in_sync: below so many nothing is accepted.
+        retention: how old a record may become; None also where that is not limited.
+    """
+
+    partitions: int
+    copies: int | None = None
+    in_sync: int | None = None
+    must_be_in_sync: int | None = None
+    retention: timedelta | None = None
+
+
 class Positions(Protocol):
     """Where each group stands; kept with the group's results, not with the log."""
 
@@ -156,8 +174,47 @@ class EventLog(Protocol):
         """
         ...
 
+    def read_range(
+        self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> AbstractAsyncContextManager[AsyncIterator[Slice]]:
+        """What some partitions hold from `starts` up to, and not including, `ends`; outside any group.
+
+        The slices of a partition come in order, those of different ones in any; a few are in memory at a
+        time. Where the log has let go of the first records, it begins at the earliest and says so in a
+        warning. A short outage is waited for.
+
+        Args:
+            topic: the topic's name.
+            starts: partition -> the first offset wanted. A slice's `expected` is this, then the end of the
+                slice before.
+            ends: partition -> the first offset not wanted; beyond the end of the topic there is nothing.
+
+        Raises:
+            UnavailableError: the log is away for longer, while it is being read.
+            NotFoundError: there is no such topic.
+        """
+        ...
+
+    async def begins(self, topic: str) -> dict[int, int]:
+        """The offset of the earliest record of each partition; where there is none, the next one's.
+
+        Raises:
+            UnavailableError: the log is away.
+            NotFoundError: there is no such topic.
+        """
+        ...
+
     async def ends(self, topic: str) -> dict[int, int]:
         """The offset that the next record of each partition will get.
+
+        Raises:
+            UnavailableError: the log is away.
+            NotFoundError: there is no such topic.
+        """
+        ...
+
+    async def describe(self, topic: str) -> TopicState:
+        """How a topic is kept.
 
         Raises:
             UnavailableError: the log is away.

@@ -25,6 +25,10 @@ SELECT partition, next_offset
  WHERE consumer_group = $1 AND topic = $2 AND partition = ANY($3::integer[])
 """
 
+LIST_ALL_POSITIONS = """
+SELECT partition, next_offset FROM {schema}.positions WHERE consumer_group = $1 AND topic = $2
+"""
+
 # No row yet means that the group starts here, wherever the topic's earliest record is by now. Two members
 # that both start meet at the primary key: the second one waits for the first, and finds another position.
 ADVANCE_POSITION = """
@@ -86,3 +90,9 @@ class PostgresPositions:
         )
         if moved is None:
             raise FencedError(f"{group} is no longer at {topic}/{partition}@{expected}")
+
+
+async def list_positions(connection: Connection, schema: str, group: str, topic: str) -> dict[int, int]:
+    """Where a group stands on every partition that it has begun, as this connection sees it."""
+    rows = await connection.fetch(LIST_ALL_POSITIONS.format(schema=schema), group, topic)
+    return {row["partition"]: row["next_offset"] for row in rows}

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from shared.telemetry.current import describe_current
+
 
 def configure_logs(level: str, *, as_json: bool) -> None:
     """Send every log record to standard error.
@@ -28,7 +30,11 @@ def configure_logs(level: str, *, as_json: bool) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """Writes a record as one JSON object: when, how grave, from where, what, and the traceback if any."""
+    """Writes a record as one JSON object: when, how grave, from where, what, and the traceback if any.
+
+    What is said while a request is handled carries its `request_id`, and where its trace is recorded also
+    `trace_id` and `span_id`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON."""
@@ -37,6 +43,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **describe_current(),
         }
         if record.exc_info and record.exc_info[1] is not None:
             fields["error"] = "".join(traceback.format_exception(record.exc_info[1]))

@@ -25,6 +25,7 @@ from shared import errors
 from shared.contracts.keys import Principal
 from shared.errors import Fault, InvalidFieldError, LLMRingError
 from shared.web.asgi import ClientGoneError, describe, find_header, with_lanes, without_empty_parameters
+from shared.web.observed import observed
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier
 from shared.web.problems import encode_problem
 from shared.web.schemas import RawSchemaPlugin
@@ -49,6 +50,7 @@ def build_app(
     title: str,
     handlers: Sequence[ControllerRouterHandler],
     *,
+    service: str,
     principals: PrincipalVerifier,
     version: str,
     max_body_bytes: int = 1024 * 1024,
@@ -64,6 +66,7 @@ def build_app(
     Args:
         title: of the OpenAPI document.
         handlers: Litestar route handlers.
+        service: its short name, under which its requests are measured.
         principals: checks the gateway's token.
         version: of the OpenAPI document.
         max_body_bytes: larger bodies answer 413 before they are read whole.
@@ -102,7 +105,8 @@ def build_app(
         description = Litestar.from_config(options([*handlers, *documented])).openapi_schema
         app.openapi_schema.paths = description.paths
         app.openapi_schema.components = description.components
-    return with_lanes(without_empty_parameters(app), lanes or {})
+    lanes = lanes or {}
+    return observed(with_lanes(without_empty_parameters(app), lanes), service, lanes)
 
 
 def answer_exception(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[bytes]:

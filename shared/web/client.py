@@ -15,6 +15,7 @@ from yarl import URL
 
 from shared import errors
 from shared.errors import Fault, Kind, LLMRingError, UnavailableError
+from shared.telemetry.current import carried_headers
 from shared.web.problems import TYPE_PREFIX, Problem
 
 HeaderList = Sequence[tuple[bytes, bytes]]
@@ -59,7 +60,7 @@ class Upstream(Protocol):
         ...
 
     async def call(self, method: str, path: str, *, headers: HeaderList = (), body: bytes = b"") -> Answer:
-        """Ask for something. `path` may carry a query.
+        """Ask for something. `path` may carry a query. Trace and request id of the request in hand go along.
 
         Raises:
             LLMRingError: the typed error that the other side's problem document names.
@@ -97,7 +98,7 @@ class AsgiUpstream:
                 "raw_path": path.encode(),
                 "query_string": query.encode(),
                 "root_path": "",
-                "headers": [*headers, (b"content-length", b"%d" % len(body))],
+                "headers": [*headers, *carried_headers(), (b"content-length", b"%d" % len(body))],
                 "client": ("127.0.0.1", 0),
                 "server": ("127.0.0.1", 0),
                 "state": {},
@@ -193,7 +194,9 @@ class HttpUpstream:
             async with self._open().request(
                 method,
                 URL(self._base_url + path, encoded=True),
-                headers=[(k.decode("latin-1"), v.decode("latin-1")) for k, v in headers],
+                headers=[
+                    (k.decode("latin-1"), v.decode("latin-1")) for k, v in [*headers, *carried_headers()]
+                ],
                 data=body or None,
                 allow_redirects=False,
             ) as response:

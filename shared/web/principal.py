@@ -7,6 +7,7 @@ header from every request that arrives from outside.
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 
 import msgspec
 
@@ -39,10 +40,15 @@ class PrincipalMint:
 
 
 class PrincipalVerifier:
-    """Checks tokens offline, and remembers those it has checked until they end."""
+    """Checks tokens offline, and remembers those it has checked until they end.
 
-    def __init__(self, public_key: bytes, clock: Clock) -> None:
-        self._public_key = public_key
+    Args:
+        public_keys: of the gateway: several while its key is being changed.
+        clock: tells which tokens have ended.
+    """
+
+    def __init__(self, public_keys: Sequence[bytes], clock: Clock) -> None:
+        self._public_keys = tuple(public_keys)
         self._clock = clock
         self._checked: dict[bytes, Principal] = {}
 
@@ -69,7 +75,8 @@ class PrincipalVerifier:
         try:
             payload_part, signature_part = token.split(b".")
             payload = urlsafe_b64decode(payload_part)
-            if verify(self._public_key, payload, urlsafe_b64decode(signature_part)):
+            signature = urlsafe_b64decode(signature_part)
+            if any(verify(public_key, payload, signature) for public_key in self._public_keys):
                 return _decoder.decode(payload)
         except (ValueError, binascii.Error):
             pass

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import aiokafka
 import aiokafka.admin
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from shared.errors import UnavailableError
 from shared.event_log.port import MAX_RECORD_BYTES
@@ -82,7 +82,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except KafkaError as error:
-        if error.retriable:
+        # The library does not call its own time-out worth another try.
+        if error.retriable or isinstance(error, KafkaTimeoutError):
             raise UnavailableError("Kafka is not available at the moment.") from error
         raise
     except OSError as error:  # TimeoutError is one of these

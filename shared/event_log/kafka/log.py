@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -11,12 +11,13 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from shared.event_log.kafka.clients import Admin, Consumer, build_admin, build_reader, translated
+from shared.event_log.kafka.clients import Admin, Consumer, build_admin, translated
+from shared.event_log.kafka.ranges import read_ranges, start_reader
 from shared.event_log.kafka.stored import stored_records
 from shared.event_log.kafka.subscription import KafkaSubscription, open_subscription, stop_consumer
 from shared.event_log.kafka.topics import Topics
 from shared.event_log.kafka.writer import KafkaWriter
-from shared.event_log.port import Position, Positions, Record, StoredRecord
+from shared.event_log.port import Position, Positions, Record, Slice, StoredRecord, TopicState
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +60,26 @@ class KafkaEventLog:
         async with aclosing(self._follow(topic, await self.ends(topic))) as records:
             yield records
 
+    @asynccontextmanager
+    async def read_range(
+        self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> AsyncIterator[AsyncIterator[Slice]]:
+        """See `EventLog.read_range`."""
+        await self._topics.get_partitions(topic)
+        async with aclosing(read_ranges(self._bootstrap, topic, starts, ends)) as slices:
+            yield slices
+
+    async def begins(self, topic: str) -> dict[int, int]:
+        """See `EventLog.begins`."""
+        return await self._ask_offsets(topic, lambda reader: reader.beginning_offsets)
+
     async def ends(self, topic: str) -> dict[int, int]:
         """See `EventLog.ends`."""
-        count = await self._topics.get_partitions(topic)
-        with translated():
-            async with asyncio.timeout(_ASK_SECONDS):
-                reader = await self._get_reader()
-                ends = await reader.end_offsets([TopicPartition(topic, number) for number in range(count)])
-        return {tp.partition: offset for tp, offset in ends.items()}
+        return await self._ask_offsets(topic, lambda reader: reader.end_offsets)
+
+    async def describe(self, topic: str) -> TopicState:
+        """See `EventLog.describe`."""
+        return await self._topics.describe(topic)
 
     async def ping(self) -> None:
         """See `EventLog.ping`."""
@@ -81,17 +94,25 @@ class KafkaEventLog:
             await stop_consumer(self._reader)
         await _close_admin(self._admin)
 
+    async def _ask_offsets(self, topic: str, question: Callable[[Consumer], Any]) -> dict[int, int]:
+        count = await self._topics.get_partitions(topic)
+        with translated():
+            async with asyncio.timeout(_ASK_SECONDS):
+                ask = question(await self._get_reader())
+                offsets = await ask([TopicPartition(topic, number) for number in range(count)])
+        return {tp.partition: offset for tp, offset in offsets.items()}
+
     async def _get_reader(self) -> Consumer:
         """A consumer outside any group, which only asks for offsets."""
         async with self._opening_reader:
             if self._reader is None:
-                self._reader = await _start_consumer(self._bootstrap)
+                self._reader = await start_reader(self._bootstrap)
             return self._reader
 
     async def _follow(self, topic: str, starts: dict[int, int]) -> AsyncGenerator[StoredRecord, None]:
         while True:
             try:
-                consumer = await _start_consumer(self._bootstrap)
+                consumer = await start_reader(self._bootstrap)
             except (KafkaError, OSError) as error:
                 logger.info("%s cannot be followed for now: %s", topic, error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -118,16 +139,6 @@ async def _close_admin(admin: Admin) -> None:
     with contextlib.suppress(KafkaError, OSError):
         async with asyncio.timeout(_ASK_SECONDS):
             await admin.close()
-
-
-async def _start_consumer(bootstrap: str) -> Consumer:
-    consumer = build_reader(bootstrap)
-    try:
-        await consumer.start()
-    except BaseException:
-        await stop_consumer(consumer)
-        raise
-    return consumer
 
 
 async def open_kafka_event_log(

@@ -8,7 +8,7 @@ from shared.event_log.port import StoredRecord
 
 
 def stored_records(found: Iterable[Any]) -> tuple[StoredRecord, ...]:
-    """The records of one partition; a key that a foreign producer left out is empty."""
+    """The records of one partition; a key or a header's value that a foreign producer left out is empty."""
     return tuple(
         StoredRecord(
             record.topic,
@@ -16,7 +16,7 @@ def stored_records(found: Iterable[Any]) -> tuple[StoredRecord, ...]:
             record.offset,
             record.key or b"",
             record.value,
-            tuple(record.headers),
+            tuple((name, value or b"") for name, value in record.headers),
             datetime.fromtimestamp(record.timestamp / 1000, UTC),
         )
         for record in found

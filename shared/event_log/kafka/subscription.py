@@ -63,8 +63,12 @@ class KafkaSubscription(ConsumerRebalanceListener):
                     found = await self._consumer.getmany(
                         *ready, timeout_ms=int(max_wait.total_seconds() * 1000), max_records=max_records
                     )
-            except TimeoutError:
-                return []
+            except BaseException as error:
+                # The library may have handed something out that has not arrived here.
+                self._next.clear()
+                if isinstance(error, TimeoutError):
+                    return []
+                raise
         if generation != self._generation:
             return []  # fetched before the latest reassignment: the stored positions decide
         slices = []

@@ -3,13 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
+from shared.contracts.topics import RETENTION
 from shared.errors import NotFoundError, UnavailableError
 from shared.event_log.kafka.clients import Admin, translated
+from shared.event_log.port import TopicState
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +27,9 @@ REPLICAS: Final = 3
 _SETTLE_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.1
 _new_topic: Final[Any] = NewTopic  # the library carries no annotations
+_config_of: Final[Any] = ConfigResource  # likewise
+_FOR_EVER: Final = -1
+_FIRST_CONFIG: Final = 4  # place of the list in a resource's answer: error, message, type and name come first
 
 
 class Topics:
@@ -56,6 +63,29 @@ class Topics:
             self._partitions[name] = len(described["partitions"])
         return self._partitions[name]
 
+    async def describe(self, name: str) -> TopicState:
+        """How a topic is kept; asked anew each time.
+
+        Raises:
+            NotFoundError: there is no such topic.
+            UnavailableError: no broker answers.
+        """
+        await self.get_partitions(name)
+        with translated():
+            (described,) = await self._admin.describe_topics([name])
+            (answer,) = await self._admin.describe_configs([_config_of(ConfigResourceType.TOPIC, name)])
+        (resource,) = answer.resources
+        settings = {each[0]: each[1] for each in resource[_FIRST_CONFIG]}
+        partitions = described["partitions"]
+        retention_ms = int(settings.get("retention.ms") or _FOR_EVER)
+        return TopicState(
+            partitions=len(partitions),
+            copies=min(len(each["replicas"]) for each in partitions),
+            in_sync=min(len(each["isr"]) for each in partitions),
+            must_be_in_sync=int(settings.get("min.insync.replicas") or 1),
+            retention=None if retention_ms < 0 else timedelta(milliseconds=retention_ms),
+        )
+
     async def ensure(self, topics: Mapping[str, int]) -> None:
         """Create the topics that are missing, and wait until every partition has a leader.
 
@@ -67,7 +97,7 @@ class Topics:
             # Of three copies one may be away; an acknowledgement still stands on two.
             settings = SETTINGS | ({"min.insync.replicas": "2"} if replicas >= REPLICAS else {})
             wanted = [
-                _new_topic(name, partitions, replicas, topic_configs=settings)
+                _new_topic(name, partitions, replicas, topic_configs=settings | _retention_of(name))
                 for name, partitions in topics.items()
             ]
             answer = await self._admin.create_topics(wanted)
@@ -96,6 +126,15 @@ class Topics:
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError as error:
             raise UnavailableError("Kafka's partitions have no leaders.") from error
+
+
+def _retention_of(name: str) -> dict[str, str]:
+    """The setting of a new topic; for a topic that is none of ours, the broker's own default."""
+    if name not in RETENTION:
+        return {}
+    retention = RETENTION[name]
+    ms = _FOR_EVER if retention is None else int(retention.total_seconds() * 1000)
+    return {"retention.ms": str(ms)}
 
 
 def _has_leaders(topic: Mapping[str, Any]) -> bool:

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Final
 
 from shared.errors import UnavailableError
-from shared.event_log.port import Position, Positions, Record, StoredRecord
-from shared.event_log.postgres.records import list_ends, list_records
+from shared.event_log.port import Position, Positions, Record, Slice, StoredRecord, TopicState
+from shared.event_log.postgres.ranges import read_ranges
+from shared.event_log.postgres.records import list_begins, list_ends, list_records
 from shared.event_log.postgres.subscription import POLL_SECONDS, PostgresSubscription, open_subscription
 from shared.event_log.postgres.topics import Topic, Topics
 from shared.event_log.postgres.wakeups import Wakeups
@@ -62,6 +63,25 @@ class PostgresEventLog:
         with self._wakeups.watch(topic) as bell:
             async with aclosing(self._follow(known, await self.ends(topic), bell)) as records:
                 yield records
+
+    @asynccontextmanager
+    async def read_range(
+        self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> AsyncIterator[AsyncIterator[Slice]]:
+        """See `EventLog.read_range`."""
+        known = await self._topics.get(topic)
+        async with aclosing(read_ranges(self._database, known, starts, ends)) as slices:
+            yield slices
+
+    async def begins(self, topic: str) -> dict[int, int]:
+        """See `EventLog.begins`."""
+        known = await self._topics.get(topic)
+        async with self._database.connection() as connection:
+            return await list_begins(connection, known)
+
+    async def describe(self, topic: str) -> TopicState:
+        """See `EventLog.describe`."""
+        return TopicState(len((await self._topics.get(topic)).partition_ids))
 
     async def ends(self, topic: str) -> dict[int, int]:
         """See `EventLog.ends`."""

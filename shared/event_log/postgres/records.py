@@ -39,6 +39,17 @@ SELECT wanted.partition_id,
   FROM unnest($1::integer[]) AS wanted (partition_id)
 """
 
+# Where there is no record, 0 is where the first one will be: the newest of a partition is never trimmed.
+LIST_BEGINS: Final = """
+SELECT wanted.partition_id,
+       coalesce((SELECT earliest.record_offset
+                   FROM event_log.records AS earliest
+                  WHERE earliest.partition_id = wanted.partition_id
+                  ORDER BY earliest.record_offset
+                  LIMIT 1), 0) AS first_offset
+  FROM unnest($1::integer[]) AS wanted (partition_id)
+"""
+
 
 async def list_records(
     connection: Connection, topic: Topic, starts: Mapping[int, int], max_records: int
@@ -76,6 +87,13 @@ async def list_ends(connection: Connection, topic: Topic) -> dict[int, int]:
     rows = await connection.fetch(LIST_ENDS, list(topic.partition_ids))
     ends = {row["partition_id"]: row["next_offset"] for row in rows}
     return {partition: ends[partition_id] for partition, partition_id in enumerate(topic.partition_ids)}
+
+
+async def list_begins(connection: Connection, topic: Topic) -> dict[int, int]:
+    """The offset of the earliest record of each partition, or of the next one where there is none."""
+    rows = await connection.fetch(LIST_BEGINS, list(topic.partition_ids))
+    begins = {row["partition_id"]: row["first_offset"] for row in rows}
+    return {partition: begins[partition_id] for partition, partition_id in enumerate(topic.partition_ids)}
 
 
 def rotated(partitions: Sequence[int], turn: int) -> list[int]:

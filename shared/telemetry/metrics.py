@@ -1,0 +1,143 @@
+"""The metrics of the system: their names, units and meanings. That of requests is in `requests.py`.
+
+A name starts with `llmring_` and ends with its unit, seconds, records or bytes; a counter ends with `_total`.
+A label has few values: never an id, a key, a path as it was sent, or anything else that a caller chose.
+"""
+
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left its return type out
+
+REGISTRY: Final = CollectorRegistry(auto_describe=True)
+"""The metrics of this process, those of Python and of the process itself included."""
+
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
+
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the buckets of durations."""
+
+_RECORDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+
+RECORDS_ACCEPTED: Final = Counter(
+    "llmring_records_accepted_total",
+    "Usage records acknowledged as durable, those of batches included, repeated ones not.",
+    registry=REGISTRY,
+)
+IDEMPOTENT_REPLAYS: Final = Counter(
+    "llmring_idempotent_replays_total",
+    "Usage records answered as an earlier one with the same idempotency key was, and not counted again.",
+    registry=REGISTRY,
+)
+RECORDS_RATED: Final = Counter(
+    "llmring_records_rated_total",
+    "Usage records stored and added up by the rater, each once.",
+    registry=REGISTRY,
+)
+RECORDS_UNPRICED: Final = Counter(
+    "llmring_records_unpriced_total",
+    "Those of the rated records that have no cost, by the status that says why.",
+    ["status"],
+    registry=REGISTRY,
+)
+RECEIPTS_ISSUED: Final = Counter(
+    "llmring_receipts_issued_total",
+    "Receipts signed and stored, by kind: 'recorded' for rated records, 'declared' on request.",
+    ["kind"],
+    registry=REGISTRY,
+)
+
+APPEND_SECONDS: Final = Histogram(
+    "llmring_event_log_append_duration_seconds",
+    "How long one store in the event log took, from sending a batch of appends to its durable "
+    "acknowledgement, in seconds. An append waits for one to two of them.",
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+APPEND_RECORDS: Final = Histogram(
+    "llmring_event_log_append_records",
+    "Records that shared one store in the event log.",
+    buckets=_RECORDS,
+    registry=REGISTRY,
+)
+APPEND_FAILURES: Final = Counter(
+    "llmring_event_log_append_failures_total",
+    "Stores in the event log that were not acknowledged. They are tried again while their callers wait.",
+    registry=REGISTRY,
+)
+
+CONSUMER_LAG: Final = Gauge(
+    "llmring_consumer_lag_records",
+    "Records of a partition that a group has not applied: the end of the partition less the stored position. "
+    "Every member reports all partitions of its group, so take the maximum over instances. Sampled every few "
+    "seconds.",
+    ["group", "topic", "partition"],
+    registry=REGISTRY,
+)
+SLICE_RECORDS: Final = Histogram(
+    "llmring_consumer_slice_records",
+    "Records that a consumer applied in one transaction.",
+    ["group"],
+    buckets=_RECORDS,
+    registry=REGISTRY,
+)
+APPLY_SECONDS: Final = Histogram(
+    "llmring_consumer_apply_duration_seconds",
+    "How long a consumer took to apply a slice, to its commit, in seconds.",
+    ["group"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+CONSUMER_RETRIES: Final = Counter(
+    "llmring_consumer_retries_total",
+    "Times that a consumer had to try again, by what did not work: 'read', 'apply', or 'fenced' where "
+    "another member had applied the slice.",
+    ["group", "reason"],
+    registry=REGISTRY,
+)
+DEAD_LETTERS: Final = Counter(
+    "llmring_dead_letters_total",
+    "Records set aside in usage.dead, by the topic they came from. One that is set aside again after a crash "
+    "counts again.",
+    ["topic"],
+    registry=REGISTRY,
+)
+OUTBOX_SECONDS: Final = Gauge(
+    "llmring_outbox_oldest_age_seconds",
+    "How long the oldest event of an outbox has been waiting for the event log, in seconds, by topic; 0 "
+    "where none waits.",
+    ["topic"],
+    registry=REGISTRY,
+)
+
+RATE_LIMIT_DEGRADED: Final = Gauge(
+    "llmring_rate_limit_degraded",
+    "1 while Redis is away and this process counts rate limits by itself, else 0.",
+    registry=REGISTRY,
+)
+
+SPANS: Final = Counter(
+    "llmring_telemetry_spans_total",
+    "Spans by what became of them: 'ended', and of those 'exported' or 'failed'. The rest waits, or was "
+    "dropped because the collector is too slow.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+METRIC_PUSHES: Final = Counter(
+    "llmring_telemetry_metric_pushes_total",
+    "Pushes of these metrics to the collector, by outcome: 'exported' or 'failed'.",
+    ["outcome"],
+    registry=REGISTRY,
+)
