@@ -19,7 +19,8 @@ from shared.contracts.keys import Principal
 from shared.contracts.topics import USAGE_LOGGED
 from shared.contracts.usage import LogAnswer, UsageLogged, answer_lines, as_number
 from shared.errors import ConflictError, InvalidFieldError, LLMRingError, UnavailableError
-from shared.event_log.port import EventLog, Headers, Record
+from shared.event_log.port import EventLog, Headers
+from shared.event_log.traces import append_traced
 from shared.ids import keyed_log_id, uuid7
 from shared.intake.parse import (
     check_metadata,
@@ -143,6 +144,7 @@ class Acceptance:
         edition = self._pricebook.find_in_force(occurred_at) or await self._pricebook.in_force(occurred_at)
         tier = log.service_tier or STANDARD
         model_key, quote = edition.quote(log.provider or "", log.model, tokens, tier)
+        digest = None if key is None else digest_of(log)
         event = build_usage(
             principal,
             log,
@@ -150,12 +152,12 @@ class Acceptance:
             occurred_at=occurred_at,
             received_at=now,
             idempotency_key=key,
+            body_digest=digest,
             client_cost=client_cost,
             model_key=model_key,
             quote=quote,
             registry_version=edition.version,
         )
-        digest = None if key is None else digest_of(log)
         return Prepared(event, _event_encoder.encode(event), digest)
 
     async def _record(
@@ -191,10 +193,8 @@ class Acceptance:
         if not values:
             return
         key = str(account_id).encode()
-        positions = await self._event_log.append(
-            USAGE_LOGGED, [Record(key, value, headers) for value in values]
-        )
-        self._watermark.accepted(account_id, positions[-1])
+        positions = await append_traced(self._event_log, USAGE_LOGGED, key, values, headers)
+        await self._watermark.accepted(account_id, positions[-1])
 
 
 def _keyed_outcome(

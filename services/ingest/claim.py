@@ -3,19 +3,43 @@
 A key is claimed in Postgres before its record is appended, together with the event that will be answered.
 Whoever comes later with the key gets that event: appended once more unless its row is already stored, since
 the one who claimed it may have died in between (the rater counts a log id once, so this is safe).
+
+Where a cache is given, the claim is settled there too, and what the cache holds stands unless the row is
+stored: somebody may have accepted the key while Postgres was away to them. So as long as all who accept can
+reach the cache, they agree, whoever of them can reach Postgres. The faults one by one are in
+docs/adr/0010-idempotency-without-postgres.md.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
+from services.ingest.presence import Presence
 from services.ingest.store.claims import Claim, StoredClaim, insert_claims
 from shared.coalescer import Coalescer
-from shared.errors import ConflictError
+from shared.contracts.usage import BODY_DIGEST_BYTES
+from shared.errors import ConflictError, UnavailableError
 from shared.postgres import Database
+
+_CLAIM_WITHIN: Final = timedelta(milliseconds=500)
+_LEAVE_ALONE_S: Final = 1.0
+"""After a claim that failed, Postgres is not asked for so long."""
+
+
+class ClaimCache(Protocol):
+    """Where the first value settled for a key stands, for all who share it; `shared.redis.Firsts` is one."""
+
+    async def settle(self, key: bytes, value: bytes) -> bytes:
+        """The value that stands for a key: this one, or an earlier one.
+
+        Raises:
+            UnavailableError: the cache is away; told at once while it stays away.
+        """
+        ...
 
 
 class KeyedRecord(NamedTuple):
@@ -50,10 +74,20 @@ class _InFlight(NamedTuple):
 
 
 class Claims:
-    """Decides who records a key, among all requests of all processes."""
+    """Decides who records a key, among all requests of all processes.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: holds the claims, for ever.
+        presence: of that database.
+        cache: holds the newest ones as well, and them alone while the database is away. None: nothing is
+            accepted then. That is right where the event log lives in the same database.
+    """
+
+    def __init__(self, database: Database, presence: Presence, cache: ClaimCache | None = None) -> None:
         self._database = database
+        self._presence = presence
+        self._cache = cache
+        self._leave_alone_until = 0.0
         self._in_flight: dict[tuple[UUID, UUID], _InFlight] = {}
         self._coalescer: Coalescer[Claim, StoredClaim] = Coalescer(self._flush)
 
@@ -68,7 +102,7 @@ class Claims:
         from one another.
 
         Raises:
-            UnavailableError: the database is away.
+            UnavailableError: the database is away, and so is the cache if there is one.
         """
         outcomes: dict[UUID, Settled | ConflictError] = {}
         held: list[KeyedRecord] = []
@@ -99,9 +133,59 @@ class Claims:
 
     async def _settle(self, record: KeyedRecord) -> Settled:
         claim = Claim(record.account_id, record.log_id, record.digest, record.event, record.received_at)
-        stored = await self._coalescer.submit(claim)
-        return Settled(stored.digest, stored.event, replayed=not stored.fresh, stored=stored.rated)
+        if self._cache is None:
+            return _settled(await self._coalescer.submit(claim))
+        try:
+            found = _settled(await self._coalescer.submit(claim))
+        except UnavailableError as error:
+            return await self._settle_without_database(self._cache, record, error)
+        if found.stored:
+            return found  # what the row says stands, and the rater has made the claim say the same
+        value = found.digest + found.event
+        try:
+            standing = await self._cache.settle(_key_of(record), value)
+        except UnavailableError:
+            return found
+        return found if standing == value else _other(standing)
+
+    async def _settle_without_database(
+        self, cache: ClaimCache, record: KeyedRecord, error: UnavailableError
+    ) -> Settled:
+        value = record.digest + record.event
+        try:
+            standing = await cache.settle(_key_of(record), value)
+        except UnavailableError:
+            raise error from None
+        if standing == value:
+            return Settled(record.digest, record.event, replayed=False, stored=False)
+        return _other(standing)
 
     async def _flush(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
+        if self._cache is None:
+            return await self._insert(claims)
+        if time.monotonic() < self._leave_alone_until:
+            raise UnavailableError("The database is not available at the moment.")
+        try:
+            return await self._presence.ask_within(lambda: self._insert(claims), _CLAIM_WITHIN)
+        except UnavailableError:
+            # Here and not where it is caught: those who have queued up meanwhile must not wait as well.
+            self._leave_alone_until = time.monotonic() + _LEAVE_ALONE_S
+            raise
+
+    async def _insert(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
         async with self._database.connection() as connection:
             return await insert_claims(connection, claims)
+
+
+def _settled(stored: StoredClaim) -> Settled:
+    return Settled(stored.digest, stored.event, replayed=not stored.fresh, stored=stored.rated)
+
+
+def _other(standing: bytes) -> Settled:
+    """What a value of the cache says that an earlier request has settled."""
+    digest, event = standing[:BODY_DIGEST_BYTES], standing[BODY_DIGEST_BYTES:]
+    return Settled(digest, event, replayed=True, stored=False)
+
+
+def _key_of(record: KeyedRecord) -> bytes:
+    return record.account_id.bytes + record.log_id.bytes

@@ -19,6 +19,24 @@ def bucket_of(latency_ms: int) -> int:
     return EXACT_MS + math.ceil(math.log(latency_ms / EXACT_MS) / _LOG_GROWTH)
 
 
+def list_bucket_starts_ms(largest_ms: int) -> list[int]:
+    """The smallest latency of each bucket but the first, up to the bucket of `largest_ms`.
+
+    As many of them as a latency has reached is the number of its bucket: what Postgres calls `width_bucket`.
+    """
+    starts: list[int] = []
+    for bucket in range(1, bucket_of(largest_ms) + 1):
+        below, at = (starts[-1] if starts else 0), largest_ms
+        while at - below > 1:
+            middle = (below + at) // 2
+            if bucket_of(middle) < bucket:
+                below = middle
+            else:
+                at = middle
+        starts.append(at)
+    return starts
+
+
 def bucket_value_ms(bucket: int) -> int:
     """A latency in milliseconds that stands for all those of a bucket."""
     if bucket <= EXACT_MS:

@@ -1,46 +1,76 @@
 """The rater's use case: a slice of accepted records becomes rows, rollups and `usage.rated`, exactly once.
 
-One transaction holds the position, the rows and the rollups. Only rows that were not there before reach the
-rollups and the next topic, so a record that is delivered, or was appended, more than once counts once.
+One transaction holds the position, the rows, the rollups and what idempotency keys stand for. Only rows that
+were not there before reach the rollups and the next topic, so a record that is delivered, or was appended,
+more than once counts once. An event with the log id of another body is set aside in `usage.dead`.
 """
 
 import asyncio
 import logging
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
+from services.ingest.poison import PoisonError, read_event
+from services.ingest.reprice import OnUnknownVersion, reprice
 from services.ingest.rollup import roll_up
-from services.ingest.store.logs import insert_logs
+from services.ingest.store.claims import Claim, follow_records, list_claims
+from services.ingest.store.logs import RecordKey, insert_logs
 from services.ingest.store.rollups import add_latencies, add_sums
 from services.ingest.watermark import Watermark
 from shared.clock import Clock
 from shared.contracts.topics import USAGE_LOGGED, USAGE_RATED
 from shared.contracts.usage import UsageLogged, UsageRated
-from shared.errors import NotFoundError
-from shared.event_log.dead_letter import dead_letter
+from shared.event_log.dead_letter import Poison, dead_letter
 from shared.event_log.port import EventLog, Record, Slice, StoredRecord
 from shared.event_log.positions import PostgresPositions
-from shared.intake.usage import cost_lines, count_tokens
-from shared.money import parse_number, plain
-from shared.postgres import Database
+from shared.postgres import Connection, Database
 from shared.pricebook.pricebook import Pricebook
+from shared.telemetry.metrics import RECORDS_RATED, RECORDS_UNPRICED
 
 RATER = "rater"
 _YIELD_EVERY = 50
-_LARGEST = 2**53  # beyond any count that the API lets in, and far from the end of a bigint
 
 _log = logging.getLogger(__name__)
-_decoder = msgspec.json.Decoder(UsageLogged)
 _encoder = msgspec.json.Encoder()
 
 
-class PoisonError(Exception):
-    """A record that can never be processed; the text says why."""
+class Priced(NamedTuple):
+    """A record that was read and priced again.
+
+    Attributes:
+        event: as it is recorded.
+        value: the same in JSON: what the record's caller was, or will be, answered by.
+        source: what it was read from.
+    """
+
+    event: UsageLogged
+    value: bytes
+    source: StoredRecord
+
+    @property
+    def key(self) -> RecordKey:
+        """What it is known by."""
+        return self.event.account_id, self.event.log_id
 
 
 class Recorder:
-    """Stores slices of `usage.logged`."""
+    """Stores slices of `usage.logged`.
+
+    Args:
+        database: where the rows go.
+        event_log: where `usage.rated` and `usage.dead` go.
+        positions: in the same database.
+        pricebook: the registry versions.
+        watermark: told of what was applied, where reads wait in this process; None where they do not.
+        clock: for `rated_at`.
+        follow_records: make idempotency keys stand for what was recorded. False where they always do: where
+            nothing is accepted without the database (see `Claims`).
+        on_unknown_version: see `reprice`.
+    """
 
     def __init__(
         self,
@@ -49,8 +79,10 @@ class Recorder:
         event_log: EventLog,
         positions: PostgresPositions,
         pricebook: Pricebook,
-        watermark: Watermark,
+        watermark: Watermark | None,
         clock: Clock,
+        follow_records: bool,
+        on_unknown_version: OnUnknownVersion | None = None,
     ) -> None:
         self._database = database
         self._event_log = event_log
@@ -58,6 +90,8 @@ class Recorder:
         self._pricebook = pricebook
         self._watermark = watermark
         self._clock = clock
+        self._follow_records = follow_records
+        self._on_unknown_version = on_unknown_version
 
     async def record(self, accepted: Slice) -> None:
         """Store one slice of one partition and move the position past it.
@@ -66,19 +100,7 @@ class Recorder:
             FencedError: another rater has stored it; nothing was stored now.
             UnavailableError: a dependency is away; nothing was stored.
         """
-        events: list[UsageLogged] = []
-        sources: dict[object, StoredRecord] = {}
-        for number, stored in enumerate(accepted.records):
-            if number % _YIELD_EVERY == _YIELD_EVERY - 1:
-                await asyncio.sleep(0)  # in embedded mode requests are answered by the same loop
-            try:
-                event = await self._price_again(_read(stored))
-            except PoisonError as poison:
-                _log.error("a record of %s cannot be processed: %s", USAGE_LOGGED, poison)
-                await dead_letter(self._event_log, stored, str(poison))
-            else:
-                events.append(event)
-                sources.setdefault(event.log_id, stored)
+        priced, poison = await self._price_all(accepted.records)
         async with self._database.transaction() as connection:
             await self._positions.advance(
                 connection,
@@ -88,21 +110,68 @@ class Recorder:
                 expected=accepted.expected,
                 next_offset=accepted.next_offset,
             )
-            new = await insert_logs(connection, events)
-            fresh: list[UsageLogged] = []
-            for event in events:
-                if event.log_id in new:
-                    new.discard(event.log_id)
-                    fresh.append(event)
-            rollup = roll_up(fresh)
+            new = await insert_logs(connection, [each.event for each in priced])
+            fresh: list[Priced] = []
+            repeated: list[Priced] = []
+            for each in priced:
+                (fresh if each.key in new else repeated).append(each)
+                new.discard(each.key)
+            rollup = roll_up(each.event for each in fresh)
             await add_sums(connection, rollup.sums)
             await add_latencies(connection, rollup.latencies)
+            if self._follow_records:
+                await follow_records(connection, _claims_of(fresh))
+            poison += await self._find_contradictions(connection, repeated)
             # Before the commit: if it fails, the slice comes again and is published again, which the next
             # consumer passes over. After it, a crash in between would lose the event.
-            await self._publish(fresh, sources)
-        self._watermark.applied(accepted.partition, accepted.next_offset)
+            await self._set_aside(poison)
+            await self._publish(fresh)
+        if self._watermark is not None:
+            self._watermark.applied(accepted.partition, accepted.next_offset)
+        _count([each.event for each in fresh])
 
-    async def _publish(self, fresh: list[UsageLogged], sources: dict[object, StoredRecord]) -> None:
+    async def _price_all(self, records: Sequence[StoredRecord]) -> tuple[list[Priced], list[Poison]]:
+        """Read records and price them again; also those that can never be processed."""
+        priced: list[Priced] = []
+        poison: list[Poison] = []
+        for number, stored in enumerate(records):
+            if number % _YIELD_EVERY == _YIELD_EVERY - 1:
+                await asyncio.sleep(0)  # in embedded mode requests are answered by the same loop
+            try:
+                value, event = read_event(stored)
+                event_again = await reprice(event, self._pricebook, self._on_unknown_version)
+            except PoisonError as error:
+                poison.append(Poison(stored, str(error)))
+            else:
+                if event_again is not event:
+                    _log.error("record %s came with another price than its version gives", event.log_id)
+                    value = _encoder.encode(event_again)
+                priced.append(Priced(event_again, value, stored))
+        return priced, poison
+
+    async def _set_aside(self, poison: Sequence[Poison]) -> None:
+        for _, reason in poison:
+            _log.error("a record of %s cannot be processed: %s", USAGE_LOGGED, reason)
+        await dead_letter(self._event_log, poison)
+
+    async def _find_contradictions(self, connection: Connection, repeated: Sequence[Priced]) -> list[Poison]:
+        """Of records whose row is there already, those that are not the row's own.
+
+        As a rule a repeated record is the same one, delivered or appended again. One with another body was
+        acknowledged in a double fault, and somebody has to look at it.
+        """
+        poison: list[Poison] = []
+        keyed = [each for each in repeated if each.event.body_digest is not None]
+        claims = await list_claims(connection, {each.key for each in keyed})
+        for each in keyed:
+            digest, value = claims.get(each.key, (each.event.body_digest, each.value))
+            if digest != each.event.body_digest:
+                poison.append(Poison(each.source, "its idempotency key stands for another body"))
+            elif value != each.value:
+                _log.warning("record %s was answered in two ways; the first one stands", each.event.log_id)
+        return poison
+
+    async def _publish(self, fresh: Sequence[Priced]) -> None:
         if not fresh:
             return
         rated_at = self._clock.now()
@@ -110,68 +179,27 @@ class Recorder:
             USAGE_RATED,
             [
                 Record(
-                    str(event.account_id).encode(),
-                    _encoder.encode(_rated(event, rated_at)),
-                    sources[event.log_id].headers,
+                    str(each.event.account_id).encode(),
+                    _encoder.encode(_rated(each.event, rated_at)),
+                    each.source.headers,
                 )
-                for event in fresh
+                for each in fresh
             ],
         )
 
-    async def _price_again(self, event: UsageLogged) -> UsageLogged:
-        """The event with the cost that its pinned version gives: as a rule, the cost it came with."""
-        try:
-            edition = (
-                await self._pricebook.in_force(event.occurred_at)
-                if event.registry_version is None
-                else await self._pricebook.edition(event.registry_version)
-            )
-        except NotFoundError:
-            raise PoisonError(f"there is no registry version {event.registry_version}") from None
-        key, quote = edition.quote(event.provider, event.model, count_tokens(event), event.service_tier)
-        calculated = None if quote.cost is None else plain(quote.cost)
-        given = event.client_cost
-        ours = {
-            "model_key": key,
-            "calculated_cost": calculated,
-            "calculated_status": quote.status,
-            "cost": calculated if given is None else given,
-            "cost_status": quote.status if given is None else "client",
-            "registry_version": edition.version,
-        }
-        theirs = {name: getattr(event, name) for name in ours}
-        if theirs == ours:
-            return event
-        _log.error("record %s came with %s, but has %s", event.log_id, theirs, ours)
-        return msgspec.structs.replace(event, **ours, cost_breakdown=cost_lines(quote))
+
+def _count(rated: list[UsageLogged]) -> None:
+    RECORDS_RATED.inc(len(rated))
+    for status, count in Counter(event.cost_status for event in rated if event.cost is None).items():
+        RECORDS_UNPRICED.labels(status).inc(count)
 
 
-def _read(stored: StoredRecord) -> UsageLogged:
-    """Decode a record and check what only a foreign producer could have got wrong."""
-    if not stored.value:
-        raise PoisonError("it has no value")
-    try:
-        event = _decoder.decode(stored.value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PoisonError(f"it cannot be decoded: {error}") from None
-    if event.v != 1:
-        raise PoisonError(f"its version is {event.v}")
-    for name in event.__struct_fields__:
-        value = getattr(event, name)
-        if isinstance(value, str) and "\0" in value:
-            raise PoisonError(f"{name} contains NUL")
-        if isinstance(value, int) and not 0 <= value <= _LARGEST:
-            raise PoisonError(f"{name} is out of range")
-    try:
-        if event.client_cost is not None:
-            event.client_cost = plain(parse_number(event.client_cost))
-        # Rollups take their buckets from the clock face, so it must be that of UTC.
-        event.occurred_at = event.occurred_at.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise PoisonError(f"client_cost or occurred_at {error}") from None
-    if event.client_cost is not None and event.client_cost.startswith("-"):
-        raise PoisonError("client_cost is negative")
-    return event
+def _claims_of(fresh: Sequence[Priced]) -> list[Claim]:
+    return [
+        Claim(*each.key, each.event.body_digest, each.value, each.event.received_at)
+        for each in fresh
+        if each.event.body_digest is not None
+    ]
 
 
 def _rated(event: UsageLogged, rated_at: datetime) -> UsageRated:

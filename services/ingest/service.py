@@ -4,7 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from services.ingest.accept import Acceptance
-from services.ingest.claim import Claims
+from services.ingest.claim import ClaimCache, Claims
+from services.ingest.elsewhere import Elsewhere, SharedMarks
+from services.ingest.presence import Presence
 from services.ingest.record import RATER, Recorder
 from services.ingest.routes.log import build_documented, build_fast_lanes
 from services.ingest.routes.reads import build_reads
@@ -34,58 +36,114 @@ def build_ingest(
     clock: Clock,
     version: str,
     pace: RequestsFirst | None = None,
+    alone: bool = False,
+    claim_cache: ClaimCache | None = None,
+    marks: SharedMarks | None = None,
     settings: IngestSettings | None = None,
 ) -> Service:
-    """The ingest service with its rater in the same process.
+    """The ingest service, as a rule with its rater in the same process.
 
     Args:
         pricebook: prices records; this service keeps it up to date.
         version: of this program, for the OpenAPI document.
         pace: of the rater, where it shares the process with requests.
+        alone: this service is a process of its own. Then raters are others (`build_rating`).
+        claim_cache: idempotency keys, for as long as the database is away; see `Claims`. None where the event
+            log lives in the same database.
+        marks: the newest positions, shared with other processes of this service and kept for a minute or
+            so; None where there are no others.
     """
     settings = settings or IngestSettings()
     positions = PostgresPositions(database, SCHEMA.name)
+    presence = Presence(database)
 
     async def load_applied() -> dict[int, int]:
-        return await positions.load(RATER, USAGE_LOGGED, range(TOPICS[USAGE_LOGGED]))
+        return await presence.ask(lambda: positions.load(RATER, USAGE_LOGGED, range(TOPICS[USAGE_LOGGED])))
+
+    async def load_ends() -> dict[int, int]:
+        return await event_log.ends(USAGE_LOGGED)
 
     async def note_start() -> None:
-        watermark.started(await event_log.ends(USAGE_LOGGED))
+        watermark.started(await load_ends())
+
+    async def load_prices() -> None:
+        await pricebook.in_force(clock.now())
 
     watermark = Watermark(
-        load_applied, timedelta(seconds=settings.watermark_s), pace.hurry if pace else lambda: None
+        load_applied,
+        hurry=pace.hurry if pace else lambda: None,
+        elsewhere=None if marks is None else Elsewhere(marks, load_ends),
     )
     acceptance = Acceptance(
         event_log=event_log,
         pricebook=pricebook,
-        claims=Claims(database),
+        claims=Claims(database, presence, claim_cache),
         watermark=watermark,
         clock=clock,
         max_skew=timedelta(seconds=settings.max_skew_s),
     )
-    recorder = Recorder(
-        database=database,
-        event_log=event_log,
-        positions=positions,
-        pricebook=pricebook,
-        watermark=watermark,
-        clock=clock,
-    )
-    reads = build_reads(database, watermark, clock, timedelta(milliseconds=settings.read_wait_ms))
+    workers = [Worker("pricebook", lambda stop: pricebook.follow(event_log, stop))]
+    if not alone:
+        recorder = Recorder(
+            database=database,
+            event_log=event_log,
+            positions=positions,
+            pricebook=pricebook,
+            watermark=watermark,
+            clock=clock,
+            follow_records=claim_cache is not None,
+        )
+        workers.append(
+            build_rater(recorder, event_log, positions, max_records=settings.rater_batch, pace=pace)
+        )
+    reads = build_reads(database, presence, watermark, clock, timedelta(milliseconds=settings.read_wait_ms))
     return Service(
         name="ingest",
         app=build_app(
             "LLMRing usage",
             reads,
+            service="ingest",
             lanes=build_fast_lanes(acceptance, principals),
             principals=principals,
             version=version,
             documented=build_documented(),
         ),
+        workers=workers,
+        pings={"database": database.ping, "event_log": event_log.ping, "prices": load_prices},
+        dispensable=frozenset(("database",)),
+        on_start=[note_start, load_prices],
+    )
+
+
+def build_rating(
+    *,
+    database: Database,
+    event_log: EventLog,
+    pricebook: Pricebook,
+    clock: Clock,
+    settings: IngestSettings | None = None,
+) -> Service:
+    """A rater as a process of its own; several share the partitions of `usage.logged`.
+
+    Args:
+        pricebook: prices records; this service keeps it up to date.
+    """
+    settings = settings or IngestSettings()
+    positions = PostgresPositions(database, SCHEMA.name)
+    recorder = Recorder(
+        database=database,
+        event_log=event_log,
+        positions=positions,
+        pricebook=pricebook,
+        watermark=None,
+        clock=clock,
+        follow_records=True,
+    )
+    return Service(
+        name="rater",
         workers=[
-            build_rater(recorder, event_log, positions, max_records=settings.rater_batch, pace=pace),
+            build_rater(recorder, event_log, positions, max_records=settings.rater_batch, pace=None),
             Worker("pricebook", lambda stop: pricebook.follow(event_log, stop)),
         ],
         pings={"database": database.ping, "event_log": event_log.ping},
-        on_start=[note_start],
     )

@@ -8,7 +8,8 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         read_wait_ms: how long a read waits for the caller's own newest record before it answers without it.
-        watermark_s: how long a caller's newest record is remembered for that.
+        watermark_s: how long Redis keeps the position of an account's newest record, where several processes
+            answer reads.
         max_skew_s: how far ahead of our clock a record's own time may be.
         rater_batch: the most records that are stored in one transaction.
     """

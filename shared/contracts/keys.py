@@ -1,9 +1,10 @@
 """What auth, gateway and services tell one another about who is calling."""
 
-from datetime import datetime
 from uuid import UUID
 
 import msgspec
+
+from shared.contracts.usage import Instant
 
 SCOPE_LOG = "log"
 SCOPE_READ = "read"
@@ -59,4 +60,4 @@ class KeysChanged(msgspec.Struct, frozen=True, kw_only=True):
     v: int = 1
     account_id: UUID
     key_ids: tuple[UUID, ...] = ()
-    changed_at: datetime
+    changed_at: Instant

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 
+from shared.contracts.usage import Instant
+
 ReceiptKind = Literal["recorded", "declared"]
 """`recorded`: this deployment accepted, priced and stored the usage. `declared`: a client merely says so."""
 
@@ -102,4 +104,4 @@ class ReceiptIssued(msgspec.Struct, frozen=True, kw_only=True):
     account_sequence: int
     key_id: str
     payload_sha256: str
-    issued_at: datetime
+    issued_at: Instant

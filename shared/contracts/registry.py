@@ -10,6 +10,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from shared.contracts.usage import Instant
+
 LongContextPricing = Literal["whole_request", "marginal"]
 TieredService = Literal["batch", "flex", "priority"]
 TIERED_SERVICES: Final[tuple[TieredService, ...]] = ("batch", "flex", "priority")
@@ -168,6 +170,6 @@ class RegistryPublished(msgspec.Struct, frozen=True, kw_only=True):
 
     v: int = 1
     version: str
-    generated_at: datetime
-    effective_from: datetime
+    generated_at: Instant
+    effective_from: Instant
     digest: str

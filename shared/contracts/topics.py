@@ -1,5 +1,6 @@
 """Topic names and their partition counts. The name follows the class: `UsageRated` is `usage.rated`."""
 
+from datetime import timedelta
 from typing import Final
 
 USAGE_LOGGED: Final = "usage.logged"
@@ -19,3 +20,20 @@ TOPICS: Final[dict[str, int]] = {
 }
 """Every topic and how many partitions it has. Usage topics are keyed by account id, so that one account's
 events keep their order; the two broadcast topics have one partition, since every process reads all of it."""
+
+PASSED_ON_RETENTION: Final = timedelta(days=14)
+
+RETENTION: Final[dict[str, timedelta | None]] = {
+    USAGE_LOGGED: None,
+    USAGE_RATED: PASSED_ON_RETENTION,
+    USAGE_DEAD: None,
+    RECEIPTS_ISSUED: PASSED_ON_RETENTION,
+    REGISTRY_PUBLISHED: PASSED_ON_RETENTION,
+    KEYS_CHANGED: PASSED_ON_RETENTION,
+}
+"""How long a topic keeps its records; None is for ever.
+
+`usage.logged` is what everything else can be made from again, and `usage.dead` waits for people. The others
+repeat what Postgres holds: two weeks are longer than an outage of a consumer that nobody notices. Kafka gets
+this when it creates a topic; the log in Postgres lets go of nothing that a group has not passed.
+"""

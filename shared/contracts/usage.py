@@ -1,6 +1,6 @@
 """Usage records: the request, the answer and the two events. Amounts in events are decimal strings."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
@@ -14,6 +14,12 @@ MAX_LOG_BODY_BYTES: Final = 64 * 1024
 MAX_BATCH_BODY_BYTES: Final = 5 * 1024 * 1024
 MAX_BATCH_RECORDS: Final = 1000
 MAX_LATENCY_MS: Final = 1_000_000_000_000
+BODY_DIGEST_BYTES: Final = 32
+EARLIEST_AT: Final = datetime(1, 1, 2, tzinfo=UTC)
+LATEST_AT: Final = datetime(9999, 12, 30, tzinfo=UTC)
+"""Between these two lies every instant of a record. The ends of the calendar itself cannot be stored: the
+database's driver takes them for infinity, and there is no day before or after."""
+
 ABSENT: Final = msgspec.Raw(b"")
 NULL: Final = msgspec.Raw(b"null")
 
@@ -93,6 +99,8 @@ class UsageLogged(msgspec.Struct, kw_only=True):
         received_at: when it was accepted, UTC; quotas count it in that month.
         cost: what every sum uses: the client's cost where it was given, else the calculated one.
         metadata: the JSON object as it was sent.
+        body_digest: SHA-256 of what was sent with `idempotency_key`, in Base64; None without one, and in
+            events older than the field. Another body with the same key has another digest.
     """
 
     v: int = 1
@@ -120,6 +128,7 @@ class UsageLogged(msgspec.Struct, kw_only=True):
     latency_ms: int | None = None
     metadata: ObjectOrNull = msgspec.field(default_factory=_null)
     idempotency_key: str | None = None
+    body_digest: bytes | None = None
     client_cost: str | None = None
     calculated_cost: str | None = None
     calculated_status: str

@@ -8,6 +8,7 @@ import msgspec
 
 from shared.clock import parse_rfc3339
 from shared.contracts.usage import (
+    EARLIEST_AT,
     MAX_BATCH_RECORDS,
     MAX_COST_USD,
     MAX_METADATA_BYTES,
@@ -131,6 +132,8 @@ def parse_timestamp(log: UsageLog, *, now: datetime, max_skew: timedelta) -> dat
     if occurred_at > now + max_skew:
         seconds = int(max_skew.total_seconds())
         raise InvalidFieldError.of("timestamp", f"is more than {seconds} seconds in the future")
+    if occurred_at < EARLIEST_AT:
+        raise InvalidFieldError.of("timestamp", "is on the first day of the calendar or before")
     return occurred_at
 
 

@@ -30,6 +30,7 @@ from shared.contracts.usage import (
 )
 from shared.errors import InvalidFieldError, LLMRingError, MethodNotAllowedError
 from shared.event_log.port import Headers
+from shared.telemetry.metrics import IDEMPOTENT_REPLAYS, RECORDS_ACCEPTED
 from shared.web.asgi import (
     ClientGoneError,
     describe,
@@ -83,12 +84,16 @@ def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> d
         body = await read_body(scope, receive, MAX_LOG_BODY_BYTES)
         key = find_only_header(scope["headers"], b"idempotency-key")
         accepted = await acceptance.accept(principal, body, key, _event_headers(scope))
+        (IDEMPOTENT_REPLAYS if accepted.replayed else RECORDS_ACCEPTED).inc()
         await send_answer(send, 200, accepted.answer, _REPLAYED if accepted.replayed else ())
 
     async def answer_batch(scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
         body = await read_body(scope, receive, MAX_BATCH_BODY_BYTES)
         outcomes = await acceptance.accept_batch(principal, body, _event_headers(scope))
         accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
+        replayed = sum(isinstance(outcome, Accepted) and outcome.replayed for outcome in outcomes)
+        RECORDS_ACCEPTED.inc(accepted - replayed)
+        IDEMPOTENT_REPLAYS.inc(replayed)
         results = [
             msgspec.Raw(outcome.answer)
             if isinstance(outcome, Accepted)

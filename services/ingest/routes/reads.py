@@ -14,6 +14,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from services.ingest.periods import GroupBy, parse_bound, parse_range, parse_zone
+from services.ingest.presence import Presence
 from services.ingest.read_logs import Format, find_log, read_page, stream_logs
 from services.ingest.read_stats import read_stats
 from services.ingest.routes.documents import LogsOperation
@@ -38,9 +39,12 @@ _MEDIA_TYPES = {"csv": "text/csv; charset=utf-8; header=present", "ndjson": "app
 
 
 def build_reads(
-    database: Database, watermark: Watermark, clock: Clock, read_wait: timedelta
+    database: Database, presence: Presence, watermark: Watermark, clock: Clock, read_wait: timedelta
 ) -> list[HTTPRouteHandler]:
-    """The handlers that read usage back. They wait for the caller's own newest record, up to `read_wait`."""
+    """The handlers that read usage back. They wait for the caller's own newest record, up to `read_wait`.
+
+    Where the database does not answer, they say so within a few seconds.
+    """
 
     @get("/api/v1/stats", summary="Statistics of the account's usage", tags=["usage"])
     async def stats(
@@ -59,7 +63,9 @@ def build_reads(
         span = parse_range(start_date, end_date, parse_zone(timezone), clock.now())
         filters = _filters(origin=origin, model=model, provider=provider, alias=alias)
         complete = await watermark.wait(principal.account_id, read_wait)
-        statistics = await read_stats(database, principal.account_id, span, group_by, filters)
+        statistics = await presence.ask(
+            lambda: read_stats(database, principal.account_id, span, group_by, filters)
+        )
         statistics.complete = complete
         return Response(statistics, headers={} if complete else _INCOMPLETE)
 
@@ -94,8 +100,11 @@ def build_reads(
         complete = await watermark.wait(principal.account_id, read_wait)
         headers = {} if complete else dict(_INCOMPLETE)
         if format is not None:
-            return await _stream(stream_logs(database, query, format), _MEDIA_TYPES[format], headers)
-        page = await read_page(database, query, limit=limit, offset=offset, cursor=cursor)
+            pieces = _while_present(presence, stream_logs(database, query, format))
+            return await _stream(pieces, _MEDIA_TYPES[format], headers)
+        page = await presence.ask(
+            lambda: read_page(database, query, limit=limit, offset=offset, cursor=cursor)
+        )
         if page.next_cursor is not None:
             kept = [(k, v) for k, v in request.query_params.multi_items() if k not in ("cursor", "offset")]
             target = f"{request.url.path}?{urlencode([*kept, ('cursor', page.next_cursor)])}"
@@ -119,7 +128,7 @@ def build_reads(
         except ValueError:
             raise NotFoundError("There is no such record.") from None
         complete = await watermark.wait(principal.account_id, read_wait)
-        entry = await find_log(database, principal.account_id, wanted)
+        entry = await presence.ask(lambda: find_log(database, principal.account_id, wanted))
         if entry is not None:
             return Response(entry)
         if not complete:
@@ -128,6 +137,16 @@ def build_reads(
         raise NotFoundError("There is no such record.")
 
     return [stats, logs, log]
+
+
+async def _while_present(presence: Presence, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces, each of which is asked of the database."""
+
+    async def next_piece() -> bytes | None:
+        return await anext(pieces, None)
+
+    while (piece := await presence.ask(next_piece)) is not None:
+        yield piece
 
 
 async def _stream(pieces: AsyncIterator[bytes], media_type: str, headers: dict[str, str]) -> Stream:

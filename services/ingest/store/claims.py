@@ -1,6 +1,6 @@
 """The table of idempotency keys."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -64,3 +64,47 @@ async def insert_claims(connection: Connection, claims: Sequence[Claim]) -> list
         rows = await connection.fetch(INSERT_CLAIMS, *columns)
         if all(row["event"] is not None for row in rows):
             return [StoredClaim(row["body_digest"], row["event"], row["fresh"], row["rated"]) for row in rows]
+
+
+# As a rule the claim says already what was recorded: then nothing is written or locked. Sorted as above.
+FOLLOW_RECORDS = """
+INSERT INTO usage.claims AS c (account_id, log_id, body_digest, event, claimed_at)
+SELECT account_id, log_id, body_digest, event, claimed_at
+FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $5::timestamptz[])
+     AS r(account_id, log_id, body_digest, event, claimed_at)
+WHERE NOT EXISTS (
+    SELECT FROM usage.claims k
+    WHERE k.account_id = r.account_id AND k.log_id = r.log_id
+      AND k.body_digest = r.body_digest AND k.event = r.event
+)
+ORDER BY account_id, log_id
+ON CONFLICT (account_id, log_id) DO UPDATE SET
+    body_digest = excluded.body_digest, event = excluded.event, claimed_at = excluded.claimed_at
+"""
+
+
+async def follow_records(connection: Connection, recorded: Sequence[Claim]) -> None:
+    """Let keys stand for what was recorded under them, whatever was claimed. The keys must differ."""
+    if recorded:
+        columns = [list(column) for column in zip(*recorded, strict=True)]
+        await connection.execute(FOLLOW_RECORDS, *columns)
+
+
+LIST_CLAIMS = """
+SELECT c.account_id, c.log_id, c.body_digest, c.event
+FROM unnest($1::uuid[], $2::uuid[]) AS a(account_id, log_id)
+JOIN usage.claims c USING (account_id, log_id)
+"""
+
+
+async def list_claims(
+    connection: Connection, keys: Collection[tuple[UUID, UUID]]
+) -> dict[tuple[UUID, UUID], tuple[bytes, bytes]]:
+    """Digest and event that keys stand for, by account and log id."""
+    if not keys:
+        return {}
+    rows = await connection.fetch(LIST_CLAIMS, *(list(column) for column in zip(*keys, strict=True)))
+    return {
+        (UUID(int=row["account_id"].int), UUID(int=row["log_id"].int)): (row["body_digest"], row["event"])
+        for row in rows
+    }

@@ -12,7 +12,10 @@ from shared.postgres import Connection
 
 _breakdown_encoder = msgspec.json.Encoder()
 
-# One array for each column. Rows whose log id is there already are passed over and not returned.
+RecordKey = tuple[UUID, UUID]
+"""Account and log id."""
+
+# One array for each column. Rows whose key is there already are passed over and not returned.
 INSERT_LOGS = """
 INSERT INTO usage.logs (
     account_id, log_id, occurred_at, received_at, key_id, provider, model, model_key, model_group,
@@ -29,17 +32,19 @@ SELECT * FROM unnest(
     $29::text[], $30::text[], $31::text[]
 )
 ON CONFLICT DO NOTHING
-RETURNING log_id
+RETURNING account_id, log_id
 """
 
 
-async def insert_logs(connection: Connection, events: Sequence[UsageLogged]) -> set[UUID]:
-    """Store records; the log ids of those that were new."""
+async def insert_logs(connection: Connection, events: Sequence[UsageLogged]) -> set[RecordKey]:
+    """Store records, of those with one key the first; the keys of those that were new."""
     if not events:
         return set()
+    # In the order of the key, as every writer has them, so that two of them cannot wait for each other.
+    events = sorted(events, key=lambda event: (event.account_id.int, event.log_id.int))
     columns = [list(column) for column in zip(*map(_row, events), strict=True)]
     rows = await connection.fetch(INSERT_LOGS, *columns)
-    return {UUID(int=row["log_id"].int) for row in rows}
+    return {(UUID(int=row["account_id"].int), UUID(int=row["log_id"].int)) for row in rows}
 
 
 def _row(event: UsageLogged) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ SELECT * FROM unnest(
     $8::bigint[], $9::bigint[], $10::numeric[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
     $15::numeric[]
 )
-ON CONFLICT (account_id, grain, bucket_at, provider, model_group, origin, alias) DO UPDATE SET
+ON CONFLICT (account_id, grain, bucket_at, names_id) DO UPDATE SET
     requests = r.requests + excluded.requests,
     unpriced_requests = r.unpriced_requests + excluded.unpriced_requests,
     cost = r.cost + excluded.cost,
@@ -58,7 +58,7 @@ SELECT * FROM unnest(
     $1::uuid[], $2::"char"[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[],
     $8::smallint[], $9::bigint[]
 )
-ON CONFLICT (account_id, grain, provider, model_group, origin, alias, bucket_at, latency_bucket) DO UPDATE SET
+ON CONFLICT (account_id, grain, names_id, bucket_at, latency_bucket) DO UPDATE SET
     requests = r.requests + excluded.requests
 """
 

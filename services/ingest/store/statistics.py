@@ -140,8 +140,8 @@ LIST_LATENCIES = f"""
 SELECT latency_bucket, sum(requests)::bigint AS requests
 FROM usage.latency_rollups
 WHERE account_id = $1 AND grain = $2::"char" AND bucket_at >= $3 AND bucket_at < $4
-  AND CASE WHEN $5 THEN provider <> ''
-      ELSE provider = '' AND model_group = '' AND origin = '' AND alias = '' END
+  AND CASE WHEN $5 THEN names_id <> usage.names_id('', '', '', '')
+      ELSE names_id = usage.names_id('', '', '', '') END
   {_where(6)}
 GROUP BY latency_bucket
 """  # noqa: S608 - fixed text alone
