@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format bench bench-stats lock clean
+.PHONY: help run install test check format bench bench-stats bench-production bench-telemetry chaos chaos-short lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,18 @@ bench: $(VENV)/.installed-dev ## Measure against the reference server, in one ru
 
 bench-stats: $(VENV)/.installed-dev ## Measure statistics over a million records
 	$(BIN)/python -m bench.stats_over_rows
+
+bench-production: $(VENV)/.installed-dev ## Measure the production pipeline, from request to receipt
+	$(BIN)/python -m bench.production_pipeline
+
+bench-telemetry: $(VENV)/.installed-dev ## Measure what metrics and traces cost
+	$(BIN)/python -m bench.telemetry_overhead
+
+chaos: $(VENV)/.installed-dev ## Break the whole deployment for half an hour: make SEED=1 MINUTES=30 chaos
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),30)
+
+chaos-short: $(VENV)/.installed-dev ## Every kind of fault once, in under five minutes: make SEED=1 chaos-short
+	SEED=$(SEED) $(BIN)/pytest -n0 -s -m chaos tests/chaos
 
 lock: $(VENV)/.installed-dev ## Pin the dependencies anew
 	$(BIN)/pip install --quiet uv

@@ -1,33 +1,39 @@
 """Every service in one process: the one module that knows all five of them."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from typing import Final
 
 from litestar.types import ASGIApp
 
 from services.auth import service as auth
 from services.auth.settings import AuthSettings
+from services.gateway.pages import MetricsPage
 from services.gateway.service import build_gateway
 from services.gateway.settings import GatewaySettings
 from services.ingest import service as ingest
+from services.ingest.claim import ClaimCache
+from services.ingest.settings import IngestSettings
 from services.receipts import service as receipts
-from services.receipts.declare import Priced, Pricer
 from services.receipts.settings import ReceiptsSettings
 from services.registry import service as registry
 from shared.clock import Clock
 from shared.event_log.port import EventLog
-from shared.limits.memory import MemoryRateLimiter
+from shared.limits.choose import build_limiter
 from shared.postgres import Database, Schema
 from shared.pricebook.pricebook import Pricebook
-from shared.pricing.tokens import Tokens
 from shared.proofs.signing import SigningKey, new_seed
+from shared.redis import Firsts, Marks, Redis
+from shared.runtime.front import RenderMetrics
 from shared.runtime.requests_first import RequestsFirst
 from shared.runtime.service import Service
 from shared.web.client import AsgiUpstream, Upstream
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 
 MAX_COUNTED_KEYS: Final = 100_000
+MAX_COUNTED_ADDRESSES: Final = 10_000
+KEEP_CLAIMS: Final = timedelta(hours=24)
+"""How long Redis knows what an idempotency key stands for. Postgres knows it for ever."""
 SCHEMAS: Final[tuple[Schema, ...]] = (registry.SCHEMA, ingest.SCHEMA, auth.SCHEMA, receipts.SCHEMA)
 
 
@@ -48,6 +54,9 @@ def build_deployment(
     auth_settings: AuthSettings,
     gateway_settings: GatewaySettings,
     receipts_settings: ReceiptsSettings,
+    claim_cache: ClaimCache | None = None,
+    redis: Redis | None = None,
+    metrics: RenderMetrics | None = None,
 ) -> Deployment:
     """Wire the five services and their consumers for one process.
 
@@ -61,9 +70,13 @@ def build_deployment(
         auth_settings: of auth.
         gateway_settings: of the gateway.
         receipts_settings: of receipts.
+        claim_cache: what idempotency keys stand for, for as long as the database is away and the event log is
+            not.
+        redis: counts requests; without it this process's memory does.
+        metrics: what the public `/metrics` answers; None leaves that path out.
     """
     key = SigningKey.from_seed(new_seed())
-    principals = PrincipalVerifier(key.public_key, clock)
+    principals = PrincipalVerifier([key.public_key], clock)
     pace = RequestsFirst()
     registry_service = registry.build_registry(
         database=database, event_log=event_log, principals=principals, clock=clock, version=version
@@ -77,6 +90,7 @@ def build_deployment(
         clock=clock,
         version=version,
         pace=pace,
+        claim_cache=claim_cache,
     )
     auth_service = auth.build_auth(
         database=database,
@@ -89,7 +103,7 @@ def build_deployment(
     receipts_service = receipts.build_receipts(
         database=database,
         event_log=event_log,
-        pricer=_pricer(pricebook),
+        pricebook=pricebook,
         principals=principals,
         clock=clock,
         version=version,
@@ -101,12 +115,14 @@ def build_deployment(
         upstreams={each.name: _upstream(each) for each in services},
         mint=PrincipalMint(key, clock),
         event_log=event_log,
-        key_limiter=MemoryRateLimiter(MAX_COUNTED_KEYS),
-        address_limiter=MemoryRateLimiter(),
+        key_limiter=build_limiter(redis, "key", MAX_COUNTED_KEYS),
+        address_limiter=build_limiter(redis, "address", MAX_COUNTED_ADDRESSES),
         clock=clock,
         settings=gateway_settings,
         version=version,
         pings={each.name: each.pings for each in services},
+        redis=None if redis is None else redis.ping,
+        metrics=None if metrics is None else MetricsPage(metrics).show,
     )
     assert gateway.app is not None  # noqa: S101 - it is all that the gateway is
     return Deployment(services=(*services, gateway), app=pace.count(gateway.app))
@@ -117,10 +133,11 @@ def _upstream(service: Service) -> Upstream:
     return AsgiUpstream(service.app)
 
 
-def _pricer(pricebook: Pricebook) -> Pricer:
-    async def price(provider: str, model: str, tokens: Tokens, service_tier: str, at: datetime) -> Priced:
-        edition = await pricebook.in_force(at)
-        key, quote = edition.quote(provider, model, tokens, service_tier)
-        return Priced(key, quote, edition.version)
+def build_claim_cache(redis: Redis) -> ClaimCache:
+    """What idempotency keys stand for, for all processes of the ingest service."""
+    return Firsts(redis, "llmring:claim:", KEEP_CLAIMS)
 
-    return price
+
+def build_marks(redis: Redis) -> Marks:
+    """The newest position of each account, for all processes of the ingest service."""
+    return Marks(redis, "llmring:newest:", timedelta(seconds=IngestSettings().watermark_s))

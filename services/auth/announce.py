@@ -24,6 +24,7 @@ from shared.errors import LLMRingError
 from shared.event_log.port import EventLog, Record
 from shared.ids import uuid7
 from shared.postgres import Connection, Database
+from shared.telemetry.metrics import OUTBOX_SECONDS
 
 PUBLISH_WAIT: Final = timedelta(seconds=2)
 """How long an answer waits for the event log."""
@@ -36,6 +37,7 @@ _RELAY_BATCH: Final = 500
 
 _log = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
+_oldest_age: Final = OUTBOX_SECONDS.labels(KEYS_CHANGED)
 
 
 async def note_change(
@@ -79,7 +81,9 @@ class KeyChanges:
             NotFoundError: the topic is not there yet.
         """
         async with self._database.connection() as connection:
-            events = await list_events(connection, before=self._clock.now() - RELAY_AFTER, limit=_RELAY_BATCH)
+            now = self._clock.now()
+            events = await list_events(connection, before=now - RELAY_AFTER, limit=_RELAY_BATCH)
+        _oldest_age.set((now - events[0].created_at).total_seconds() if events else 0)
         if events:
             await self._move(events)
         return len(events)

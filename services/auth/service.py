@@ -55,6 +55,7 @@ def build_auth(
         app=build_app(
             "LLMRing API: accounts and keys",
             handlers,
+            service="auth",
             principals=principals,
             version=version,
             max_body_bytes=MAX_BODY_BYTES,

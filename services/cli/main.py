@@ -2,8 +2,14 @@
 
 import click
 
+from services.cli.dead_letters import dead_letters
+from services.cli.doctor import doctor
 from services.cli.keys import keys
-from services.cli.serve import VERSION, serve
+from services.cli.migrate import migrate
+from services.cli.serve import serve
+from services.cli.usage import usage
+from services.cli.version import VERSION
+from services.cli.worker import worker
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -13,4 +19,9 @@ def main() -> None:
 
 
 main.add_command(serve)
+main.add_command(worker)
+main.add_command(migrate)
 main.add_command(keys)
+main.add_command(dead_letters)
+main.add_command(doctor)
+main.add_command(usage)

@@ -1,73 +1,68 @@
-"""`llmring-api serve`: every service in this process, with whatever is not given embedded."""
+"""`llmring-api serve`: every service in this process, with whatever is not given embedded; or one of them."""
 
 import contextlib
-import importlib.metadata
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn, Protocol, TypeVar
 
 import click
 import uvloop
 
-from services.all_in_one import SCHEMAS, build_deployment
+from services.all_in_one import SCHEMAS, build_claim_cache, build_deployment
 from services.auth.operator import ensure_operator
 from services.auth.settings import AuthSettings
 from services.cli.data_dir import hold_data_dir
 from services.cli.embedded_postgres import run_embedded_postgres
+from services.cli.event_log import open_event_log
+from services.cli.process import run_one
 from services.cli.settings import ProcessSettings, load_settings
+from services.cli.signals import leave
+from services.cli.version import VERSION
 from services.gateway.settings import GatewaySettings
+from services.ingest.claim import ClaimCache
+from services.ingest.firsts import MemoryFirsts
 from services.receipts.settings import ReceiptsSettings
 from services.receipts.signer import SigningKeyError
+from services.separate import SERVICES
 from shared.clock import SystemClock
 from shared.contracts.topics import TOPICS
 from shared.errors import UnavailableError
-from shared.event_log.kafka import open_kafka_event_log
-from shared.event_log.port import EventLog
 from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
-from shared.event_log.postgres import forget_members, open_postgres_event_log
+from shared.event_log.postgres import forget_members
 from shared.postgres import MigrationError, migrate, open_database
-from shared.runtime.run import ListenError, run_services
+from shared.redis import Redis, open_redis
+from shared.runtime.front import MetricsOnly
+from shared.runtime.listen import ListenError, listen
+from shared.runtime.run import run_services
+from shared.settings import SettingsError
+from shared.telemetry.export import export_telemetry, render_metrics
 from shared.telemetry.logs import configure_logs
 
-VERSION = importlib.metadata.version("llmring-api")
 OPERATOR_KEY_FILE = "operator.key"
 
 
-class Closable(Protocol):
-    """What is let go of at the end."""
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        ...
-
-
-R = TypeVar("R", bound=Closable)
-
-
 @click.command()
-def serve() -> None:
-    """Serve everything on one port.
+@click.argument("name", required=False, type=click.Choice(list(SERVICES)))
+def serve(name: str | None) -> None:
+    """Serve everything on one port, or one service by its NAME as a process of its own.
 
     Settings come from the environment: LLMRING_HOST, LLMRING_PORT, LLMRING_DATA_DIR, LLMRING_DATABASE_URL,
     LLMRING_KAFKA_BOOTSTRAP and more; docs/operations.md has them all.
     """
     settings = load_settings()
+    if name is not None:
+        run_one(name, SERVICES[name], settings)
+        return
     configure_logs(settings.log_level, as_json=settings.logs_as_json)
-    signal.signal(signal.SIGTERM, _leave)  # until requests are served, then they are drained first
+    signal.signal(signal.SIGTERM, leave)  # until requests are served, then they are drained first
     with open_database_url(settings) as url:
         try:
-            uvloop.run(_serve(settings, url))
-        except (MigrationError, SigningKeyError, ListenError) as error:
+            with export_telemetry("serve", VERSION):
+                uvloop.run(_serve(settings, url))
+        except (MigrationError, SigningKeyError, ListenError, SettingsError) as error:
             raise click.ClickException(str(error)) from error
         except UnavailableError as error:
             raise click.ClickException(f"{error.detail} {error.__cause__ or ''}".strip()) from error
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal.signal has it
-    """End the start in order: what has been started is stopped again."""
-    raise SystemExit(0)
 
 
 @contextlib.contextmanager
@@ -83,10 +78,17 @@ async def _serve(settings: ProcessSettings, url: str) -> None:
     if settings.database_url is None:
         await forget_members(url)
     clock = SystemClock()
-    async with (
-        _closing(await open_database(url, application_name="llmring-api", max_size=16)) as database,
-        _closing(await _open_event_log(settings, url)) as event_log,
-    ):
+    async with contextlib.AsyncExitStack() as stack:
+        database = await open_database(url, application_name="llmring-api", max_size=16)
+        stack.push_async_callback(database.close)
+        event_log = await open_event_log(settings, url)
+        stack.push_async_callback(event_log.close)
+        redis = await open_redis(settings.redis_url) if settings.redis_url else None
+        if redis is not None:
+            stack.push_async_callback(redis.close)
+        if settings.metrics_port is not None:
+            metrics = MetricsOnly(render_metrics)
+            await stack.enter_async_context(listen(metrics, settings.host, settings.metrics_port))
         await event_log.ensure_topics(TOPICS)
         deployment = build_deployment(
             database=database,
@@ -101,6 +103,9 @@ async def _serve(settings: ProcessSettings, url: str) -> None:
             receipts_settings=ReceiptsSettings(
                 data_dir=str(settings.data_path), signing_seed=settings.receipts_signing_seed
             ),
+            claim_cache=_claim_cache(settings, redis),
+            redis=redis,
+            metrics=render_metrics if settings.public_metrics else None,
         )
         key_file = settings.data_path / OPERATOR_KEY_FILE
         new_key = await ensure_operator(database, clock, key_file)
@@ -113,18 +118,10 @@ async def _serve(settings: ProcessSettings, url: str) -> None:
         )
 
 
-async def _open_event_log(settings: ProcessSettings, url: str) -> EventLog:
-    if settings.kafka_bootstrap:
-        return await open_kafka_event_log(settings.kafka_bootstrap)
-    return await open_postgres_event_log(url)
-
-
-@contextlib.asynccontextmanager
-async def _closing(resource: R) -> AsyncIterator[R]:
-    try:
-        yield resource
-    finally:
-        await resource.close()
+def _claim_cache(settings: ProcessSettings, redis: Redis | None) -> ClaimCache | None:
+    if settings.kafka_bootstrap is None:
+        return None  # the event log is in the database: without it nothing can be accepted
+    return MemoryFirsts() if redis is None else build_claim_cache(redis)
 
 
 def _announce(address: str, key_file: Path, new_key: str | None) -> None:

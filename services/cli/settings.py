@@ -15,7 +15,7 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of `llmring-api serve`; each is `LLMRING_` and the name in capitals.
+    """The settings of every process; each is `LLMRING_` and the name in capitals.
 
     Attributes:
         host: address to listen on.
@@ -24,6 +24,18 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         public_url: where people reach this deployment; the address it listens on by default.
         database_url: replaces the embedded Postgres.
         kafka_bootstrap: replaces the event log in Postgres: `host:port`, several with commas.
+        kafka_replication_factor: copies of each topic that `migrate` creates; three by default, or as many as
+            there are brokers.
+        redis_url: keeps what several processes share: rate limits and the newest record of each account.
+        registry_url: where the registry service is, for the processes that ask it.
+        ingest_url: where the ingest service is, for the gateway.
+        auth_url: where the auth service is, for the gateway.
+        receipts_url: where the receipts service is, for the gateway.
+        principal_seed: base64 of the 32 seed bytes by which the gateway vouches for callers.
+        principal_public_keys: base64 of the public half, for the services behind the gateway; several while
+            it is being changed.
+        metrics_port: a port of its own for `/metrics`, where the other one is public.
+        public_metrics: whether `/metrics` is served on the public port too.
         log_level: the lowest level that is written.
         log_format: `json`, `text`, or `auto`: text at a terminal, else JSON.
         anonymous_requests_per_minute: the limit of each client address without a key.
@@ -38,6 +50,16 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     database_url: str | None = None
     kafka_bootstrap: str | None = None
+    kafka_replication_factor: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    redis_url: str | None = None
+    registry_url: str | None = None
+    ingest_url: str | None = None
+    auth_url: str | None = None
+    receipts_url: str | None = None
+    principal_seed: str = ""
+    principal_public_keys: tuple[str, ...] = ()
+    metrics_port: Port | None = None
+    public_metrics: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     anonymous_requests_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 60

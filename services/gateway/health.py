@@ -1,8 +1,9 @@
 """Is everything there? Every service is asked for its dependencies, at once, and not more often than once a
 second however often the question comes.
 
-`unhealthy` (503): keys cannot be verified or usage cannot be recorded. `degraded` (200): some part is away,
-and logs are still taken. Redis is never needed for that: limits fall back to memory.
+`unhealthy` (503): usage cannot be recorded. `degraded` (200): some part is away, and logs are still taken.
+Redis is never needed for that: limits fall back to memory. Nor is the database where the event log is another
+one: keys that are known are believed meanwhile, and consumers catch up.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from shared.web.client import Upstream
 ESSENTIAL: Final = frozenset(("auth", "ingest"))
 """Without these no log can be taken."""
 
-_DISPENSABLE: Final = frozenset(("redis",))
+_DISPENSABLE: Final = frozenset(("redis", "database"))
 
 HEALTH_PATH: Final = "/internal/health"
 

@@ -7,6 +7,9 @@ How a revoked key dies within a second:
 - While it is not, or nobody knows whether it is, all are doubted, and believed for `UNFOLLOWED_S` only.
 - A doubted key is asked for before it passes again. It is not forgotten: the bad keys of others behind the
   same address must not stand in its way.
+- While auth is away, a key that is due only because time has passed goes on being believed, for
+  `WITHOUT_AUTH_S` after it was last asked for, as long as changes are followed: nothing is revoked without an
+  event. A key that was doubted is not.
 - A lookup that was under way when anything was doubted may have read what is no longer true. Its answer goes
   to those who waited for it already; it is not remembered, and whoever comes later asks again.
 
@@ -35,10 +38,17 @@ REFUSED_S: Final = 5.0
 
 BAD_KEY: Final = "The API key is not valid (one starts with llmr_pk_), or was revoked, or has expired."
 
-_LOOKUP_TIMEOUT_S: Final = 5.0
+WITHOUT_AUTH_S: Final = 900.0
+"""How long a key is believed while auth, or its database, is away."""
+
+_ASK_AGAIN_S: Final = 1.0
+_LOOKUP_TIMEOUT_S: Final = 2.0
 _RENEW_BEFORE_S: Final = 60
 _MAX_REFUSED: Final = 10_000
 _NOBODY: Final = UUID(int=0)
+
+DOUBTED: Final = 0.0
+"""`KnownKey.fresh_until` of a key that must be asked for before it passes."""
 
 _log = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
@@ -53,13 +63,27 @@ class KnownKey:
         header: the principal token as the header that services read.
         limit: requests in any minute; None is no limit.
         bucket: what its requests are counted under.
-        fresh_until: epoch second up to which all this may be used without asking again.
+        found: what auth said of it.
+        asked_at: epoch second at which auth was asked.
+        fresh_until: epoch second up to which all this may be used without asking again; `DOUBTED` when auth
+            must have been asked before it passes.
         renew_at: epoch second at which another token is due.
     """
 
-    __slots__ = ("bucket", "fresh_until", "header", "limit", "principal", "renew_at")
+    __slots__ = ("asked_at", "bucket", "found", "fresh_until", "header", "limit", "principal", "renew_at")
 
-    def __init__(self, principal: Principal, header: Header, fresh_until: float, renew_at: float) -> None:
+    def __init__(
+        self,
+        found: Verification,
+        principal: Principal,
+        header: Header,
+        *,
+        asked_at: float,
+        fresh_until: float,
+        renew_at: float,
+    ) -> None:
+        self.found = found
+        self.asked_at = asked_at
         self.principal = principal
         self.header = header
         self.limit = principal.requests_per_minute
@@ -95,7 +119,14 @@ class Keyring:
     def find(self, digest: bytes, now: float) -> KnownKey | None:
         """The key of this SHA-256, if it needs no question. The whole cost of a cached key."""
         known = self._known.get(digest)
-        return known if known is not None and now < known.fresh_until else None
+        if known is None or now < known.fresh_until:
+            return known
+        if self._auth_is_away and self._is_believable(known, now):
+            # Whether auth is back is found out beside the request, not before it.
+            if digest not in self._lookups:
+                self.start_lookup(digest, now)
+            return known
+        return None
 
     def was_good(self, digest: bytes) -> bool:
         """Whether the key was good when auth was last asked. It must be asked again; it is no stranger."""
@@ -134,14 +165,14 @@ class Keyring:
     def doubt_account(self, account_id: UUID) -> None:
         """Believe nothing of an account's keys any more, nor any answer that may be older than this."""
         for digest in self._by_account.get(account_id, ()):
-            self._known[digest].fresh_until = 0.0
+            self._known[digest].fresh_until = DOUBTED
         self._refused.clear()
         self._lookups.clear()
 
     def doubt_all(self) -> None:
         """Believe nothing any more, nor any answer that may be older than this."""
         for known in self._known.values():
-            known.fresh_until = 0.0
+            known.fresh_until = DOUBTED
         self._refused.clear()
         self._lookups.clear()
 
@@ -156,7 +187,13 @@ class Keyring:
 
     async def _look_up(self, digest: bytes, now: float) -> KnownKey:
         this = asyncio.current_task()
-        found = await self._ask(digest)
+        try:
+            found = await self._ask(digest)
+        except UnavailableError:
+            believed = self._known.get(digest)
+            if believed is None or not self._is_believable(believed, now):
+                raise
+            return self._believe_on(digest, believed, now)
         still_asked = self._lookups.get(digest) is this
         if found is None or (found.expires_at is not None and found.expires_at <= now):
             if still_asked:
@@ -186,6 +223,24 @@ class Keyring:
         self._auth_is_away = False
         return found
 
+    def _believe_on(self, digest: bytes, before: KnownKey, now: float) -> KnownKey:
+        """Use a key for a moment more although auth could not be asked, with a new token if it is time."""
+        known = self._verified(before, before.found, now)
+        known.asked_at = before.asked_at
+        known.fresh_until = min(now + _ASK_AGAIN_S, known.fresh_until)
+        self._remember(digest, known)
+        return known
+
+    def _is_believable(self, known: KnownKey, now: float) -> bool:
+        """Whether a key may go on without being asked for, while auth is away."""
+        ends_at = known.found.expires_at
+        return (
+            self._remembered_s == FOLLOWED_S
+            and known.fresh_until != DOUBTED
+            and now < known.asked_at + WITHOUT_AUTH_S
+            and (ends_at is None or now < ends_at)
+        )
+
     def _own_principal(self) -> Header:
         now = self._clock.now().timestamp()
         if now >= self._own_renew_at:
@@ -212,7 +267,7 @@ class Keyring:
         fresh_until = min(now + self._remembered_s, renew_at)
         if found.expires_at is not None:
             fresh_until = min(fresh_until, found.expires_at)
-        return KnownKey(principal, header, fresh_until, renew_at)
+        return KnownKey(found, principal, header, asked_at=now, fresh_until=fresh_until, renew_at=renew_at)
 
     def _remember(self, digest: bytes, known: KnownKey) -> None:
         self._remove(digest)

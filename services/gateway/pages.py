@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Callable
 from importlib import resources
 
 import msgspec
@@ -65,3 +66,20 @@ class DocsPage:
 
 def _csp_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+class MetricsPage:
+    """The public `/metrics`, where the operator wants it.
+
+    Args:
+        render_metrics: the metrics: text and content type.
+    """
+
+    def __init__(self, render_metrics: Callable[[], tuple[bytes, str]]) -> None:
+        self._render_metrics = render_metrics
+
+    async def show(self, scope: HTTPScope, send: Send) -> None:  # noqa: ARG002 - every page takes the request
+        """Send it."""
+        text, media_type = self._render_metrics()
+        content_type = (b"content-type", media_type.encode())
+        await send_answer(send, 200, text, [(b"cache-control", b"no-store")], content_type=content_type)

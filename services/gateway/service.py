@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from services.gateway.admit import Admission
 from services.gateway.document import Document
-from services.gateway.door import Door
+from services.gateway.door import Door, Page
 from services.gateway.health import HealthCheck, Probe, build_local_probe, build_remote_probe, show_alive
 from services.gateway.keyring import Keyring
 from services.gateway.limits import AddressLimits
@@ -31,6 +31,8 @@ def build_gateway(
     settings: GatewaySettings,
     version: str,
     pings: Mapping[str, Mapping[str, Ping]] | None = None,
+    redis: Ping | None = None,
+    metrics: Page | None = None,
 ) -> Service:
     """Build the public door. `Service.app` is the whole public application.
 
@@ -47,6 +49,8 @@ def build_gateway(
         version: of the whole system, told by `/`, `/health` and the OpenAPI document.
         pings: the pings of the services of this process, by service. One that is not named is asked at its
             `/internal/health` over its upstream.
+        redis: where limits are counted there: tells whether it can be reached.
+        metrics: answers the public `/metrics`; None leaves that path out.
 
     Raises:
         ValueError: an upstream is missing, or the trusted proxies are wrong.
@@ -59,19 +63,23 @@ def build_gateway(
     addresses = AddressLimits(address_limiter, settings)
     document = Document({name: upstreams[name] for name in SERVICES}, routes, version=version, clock=clock)
     probes = {name: _probe_of(name, upstreams[name], pings or {}) for name in SERVICES}
-    health = HealthCheck(probes, {"event_log": event_log.ping}, version=version, clock=clock)
+    own = {"event_log": event_log.ping} | ({} if redis is None else {"redis": redis})
+    health = HealthCheck(probes, own, version=version, clock=clock)
+    pages: dict[bytes, Page] = {
+        b"/": Index(version).show,
+        b"/docs": DocsPage().show,
+        b"/openapi.json": document.show,
+        b"/health": health.show,
+        b"/health/live": show_alive,
+        b"/health/ready": health.show,
+    }
+    if metrics is not None:
+        pages[b"/metrics"] = metrics
     door = Door(
         routes=routes,
         admission=Admission(keyring, key_limiter, addresses),
         addresses=addresses,
-        pages={
-            b"/": Index(version).show,
-            b"/docs": DocsPage().show,
-            b"/openapi.json": document.show,
-            b"/health": health.show,
-            b"/health/live": show_alive,
-            b"/health/ready": health.show,
-        },
+        pages=pages,
         methods=document,
         clock=clock,
     )
@@ -79,7 +87,7 @@ def build_gateway(
         name="gateway",
         app=door,
         workers=[build_watch(keyring, event_log)],
-        pings={"event_log": event_log.ping},
+        pings=own,
         on_stop=[upstreams[name].close for name in SERVICES],
     )
 

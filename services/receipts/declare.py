@@ -1,7 +1,6 @@
 """A receipt for usage that a client declares, and that this deployment did not record itself."""
 
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
@@ -20,23 +19,12 @@ from shared.ids import uuid7
 from shared.intake.parse import check_metadata, parse_cost, parse_idempotency_key, parse_log, parse_timestamp
 from shared.intake.usage import build_usage, digest_of, tokens_of
 from shared.postgres import Database
+from shared.pricebook.pricebook import Pricebook
 from shared.pricing.cards import STANDARD
-from shared.pricing.rates import Quote
-from shared.pricing.tokens import Tokens
+from shared.telemetry.metrics import RECEIPTS_ISSUED
 
 _KEYED_RECEIPTS: Final = UUID("b6a1e0c4-52f7-5b0e-8a3d-7f1c9e6d2a40")
-
-
-class Priced(NamedTuple):
-    """What the registry version in force makes of a call; `model_key` is None for an unknown model."""
-
-    model_key: str | None
-    quote: Quote
-    registry_version: str | None
-
-
-Pricer = Callable[[str, str, Tokens, str, datetime], Awaitable[Priced]]
-"""Prices `(provider, model, tokens, service_tier, occurred_at)`. The provider is "" where none was named."""
+_declared: Final = RECEIPTS_ISSUED.labels(DECLARED)
 
 
 class Declared(NamedTuple):
@@ -53,7 +41,7 @@ class Declarations:
         database: of the schema `receipts`.
         event_log: takes `receipts.issued`.
         signer: signs.
-        pricer: prices what comes without a cost.
+        pricebook: prices what comes without a cost.
         clock: for `issued_at` and `received_at`.
         max_skew: how far ahead a declared time may be.
     """
@@ -64,14 +52,14 @@ class Declarations:
         database: Database,
         event_log: EventLog,
         signer: Signer,
-        pricer: Pricer,
+        pricebook: Pricebook,
         clock: Clock,
         max_skew: timedelta,
     ) -> None:
         self._database = database
         self._event_log = event_log
         self._signer = signer
-        self._pricer = pricer
+        self._pricebook = pricebook
         self._clock = clock
         self._max_skew = max_skew
 
@@ -124,6 +112,7 @@ class Declarations:
                 event_log=self._event_log,
                 issued_at=self._clock.now(),
             )
+        _declared.inc()
         return Declared(row, replayed=False)
 
     async def _appraise(self, principal: Principal, log: UsageLog, key: str | None) -> UsageLogged:
@@ -132,9 +121,8 @@ class Declarations:
         occurred_at = parse_timestamp(log, now=now, max_skew=self._max_skew)
         client_cost = parse_cost(log)
         tokens = tokens_of(log, billed_by_us=client_cost is None)
-        priced = await self._pricer(
-            log.provider or "", log.model, tokens, log.service_tier or STANDARD, occurred_at
-        )
+        edition = await self._pricebook.in_force(occurred_at)
+        model_key, quote = edition.quote(log.provider or "", log.model, tokens, log.service_tier or STANDARD)
         return build_usage(
             principal,
             log,
@@ -143,7 +131,7 @@ class Declarations:
             received_at=now,
             idempotency_key=key,
             client_cost=client_cost,
-            model_key=priced.model_key,
-            quote=priced.quote,
-            registry_version=priced.registry_version,
+            model_key=model_key,
+            quote=quote,
+            registry_version=edition.version,
         )

@@ -1,7 +1,7 @@
 """One receipt for each rated usage record, exactly one, whatever is delivered twice."""
 
 import asyncio
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -13,11 +13,12 @@ from services.receipts.store.receipts import list_receipted_logs
 from services.receipts.store.sequences import lock_sequences
 from shared.clock import Clock
 from shared.contracts.receipts import RECORDED
-from shared.contracts.usage import UsageRated
-from shared.event_log.dead_letter import dead_letter
+from shared.contracts.usage import EARLIEST_AT, LATEST_AT, UsageRated
+from shared.event_log.dead_letter import PASSES_ON_BYTES, Poison, dead_letter, size_of
 from shared.event_log.port import EventLog, Slice, StoredRecord
 from shared.event_log.positions import PostgresPositions
 from shared.postgres import Connection, Database
+from shared.telemetry.metrics import RECEIPTS_ISSUED
 
 GROUP: Final = "issuer"
 EVENT_VERSION: Final = 1
@@ -25,13 +26,7 @@ READ_AT_ONCE: Final = 64
 """Records read before others on the event loop get their turn: about one millisecond."""
 
 _decoder = msgspec.json.Decoder(UsageRated)
-
-
-class Poison(NamedTuple):
-    """A record that can never become a receipt, and why."""
-
-    record: StoredRecord
-    reason: str
+_issued: Final = RECEIPTS_ISSUED.labels(RECORDED)
 
 
 class Issuer:
@@ -79,22 +74,23 @@ class Issuer:
                 expected=taken.expected,
                 next_offset=taken.next_offset,
             )
-            poison += await self._issue(connection, drafts)
-            for record, reason in poison:
-                await dead_letter(self._event_log, record, reason)
+            issued, refused = await self._issue(connection, drafts)
+            await dead_letter(self._event_log, poison + refused)
+        _issued.inc(issued)
 
     async def _issue(
         self, connection: Connection, drafts: dict[tuple[UUID, UUID], tuple[Draft, StoredRecord]]
-    ) -> list[Poison]:
+    ) -> tuple[int, list[Poison]]:
+        """How many receipts were issued, and the records that can have none."""
         if not drafts:
-            return []
+            return 0, []
         sequences = await lock_sequences(connection, {account_id for account_id, _ in drafts})
         # Asked under the accounts' locks, so that the answer still holds when the receipts are inserted.
         known = await list_receipted_logs(connection, drafts.keys())
         fresh = [draft for log, (draft, _) in drafts.items() if log not in known]
         if not fresh:
-            return []
-        _, refused = await append_receipts(
+            return 0, []
+        rows, refused = await append_receipts(
             connection,
             fresh,
             sequences=sequences,
@@ -102,7 +98,7 @@ class Issuer:
             event_log=self._event_log,
             issued_at=self._clock.now(),
         )
-        return [
+        return len(rows), [
             Poison(drafts[draft.account_id, draft.log_id][1], reason)
             for draft, reason in refused
             if draft.log_id is not None
@@ -127,10 +123,14 @@ async def _read(taken: Slice) -> tuple[dict[tuple[UUID, UUID], tuple[Draft, Stor
 
 
 def _draft(usage: UsageRated, record: StoredRecord) -> Draft:
+    if size_of(record) > PASSES_ON_BYTES:
+        raise ValueError(f"it has {size_of(record)} bytes; {PASSES_ON_BYTES} can be passed on")
     if usage.v != EVENT_VERSION:
         raise ValueError(f"version {usage.v} is not known")
     if usage.occurred_at.tzinfo is None or usage.received_at.tzinfo is None:
         raise ValueError("an instant is without a zone")
+    if not EARLIEST_AT <= usage.occurred_at <= LATEST_AT:
+        raise ValueError("occurred_at cannot be stored")
     return Draft(
         account_id=usage.account_id,
         kind=RECORDED,

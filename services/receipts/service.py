@@ -4,7 +4,7 @@ from datetime import timedelta
 from importlib.resources import files
 from typing import Final
 
-from services.receipts.declare import Declarations, Pricer
+from services.receipts.declare import Declarations
 from services.receipts.issue import Issuer
 from services.receipts.read import Reading
 from services.receipts.routes.receipts import build_receipt_routes
@@ -18,7 +18,8 @@ from shared.event_log.consumer import Pace
 from shared.event_log.port import EventLog
 from shared.event_log.positions import PostgresPositions
 from shared.postgres import Database, Schema
-from shared.runtime.service import Service
+from shared.pricebook.pricebook import Pricebook
+from shared.runtime.service import Service, Worker
 from shared.web.app import build_app
 from shared.web.principal import PrincipalVerifier
 
@@ -29,14 +30,15 @@ def build_receipts(
     *,
     database: Database,
     event_log: EventLog,
-    pricer: Pricer,
+    pricebook: Pricebook,
     principals: PrincipalVerifier,
     clock: Clock,
     version: str,
     pace: Pace | None = None,
+    alone: bool = False,
     settings: ReceiptsSettings | None = None,
 ) -> Service:
-    """The receipts service with its issuer in the same process.
+    """The receipts service, as a rule with its issuer in the same process.
 
     Its first step at start opens the signing key and raises `SigningKeyError` where there is no right one.
 
@@ -44,22 +46,22 @@ def build_receipts(
         database: with this service's migrations applied by the time it starts.
         event_log: gives `usage.rated`, takes `receipts.issued`. It must not take its connections from
             `database`: receipts are announced while their transaction is open.
-        pricer: prices what clients declare without a cost.
+        pricebook: prices what clients declare without a cost.
         principals: checks the gateway's token.
         clock: dates keys and receipts.
         version: of this program, for the OpenAPI document.
         pace: of the issuer, where it shares the process with requests.
+        alone: this service is a process of its own. Then issuers are others (`build_issuing`), and it keeps
+            the pricebook up to date itself.
         settings: of this service.
     """
     settings = settings or ReceiptsSettings()
-    positions = PostgresPositions(database, SCHEMA.name)
     signer = Signer(database, settings, clock)
-    issuer = Issuer(database=database, event_log=event_log, positions=positions, signer=signer, clock=clock)
     declarations = Declarations(
         database=database,
         event_log=event_log,
         signer=signer,
-        pricer=pricer,
+        pricebook=pricebook,
         clock=clock,
         max_skew=timedelta(seconds=settings.max_skew_s),
     )
@@ -72,10 +74,65 @@ def build_receipts(
                 *build_receipt_routes(declarations, reading),
                 *build_public_routes(Verification(database)),
             ],
+            service="receipts",
             principals=principals,
             version=version,
         ),
-        workers=[build_issuer(issuer, event_log, positions, max_records=settings.issuer_batch, pace=pace)],
+        workers=[
+            Worker("pricebook", lambda stop: pricebook.follow(event_log, stop))
+            if alone
+            else _issuer(
+                database=database,
+                event_log=event_log,
+                signer=signer,
+                clock=clock,
+                pace=pace,
+                settings=settings,
+            )
+        ],
         pings={"database": database.ping, "event_log": event_log.ping},
         on_start=[signer.open],
     )
+
+
+def build_issuing(
+    *,
+    database: Database,
+    event_log: EventLog,
+    clock: Clock,
+    settings: ReceiptsSettings,
+) -> Service:
+    """An issuer as a process of its own; several share the partitions of `usage.rated`.
+
+    Its first step at start opens the signing key, as that of `build_receipts` does.
+    """
+    signer = Signer(database, settings, clock)
+    return Service(
+        name="issuer",
+        workers=[
+            _issuer(
+                database=database,
+                event_log=event_log,
+                signer=signer,
+                clock=clock,
+                pace=None,
+                settings=settings,
+            )
+        ],
+        pings={"database": database.ping, "event_log": event_log.ping},
+        on_start=[signer.open],
+    )
+
+
+def _issuer(
+    *,
+    database: Database,
+    event_log: EventLog,
+    signer: Signer,
+    clock: Clock,
+    pace: Pace | None,
+    settings: ReceiptsSettings,
+) -> Worker:
+    positions = PostgresPositions(database, SCHEMA.name)
+    issuer = Issuer(database=database, event_log=event_log, positions=positions, signer=signer, clock=clock)
+    return build_issuer(issuer, event_log, positions, max_records=settings.issuer_batch, pace=pace)

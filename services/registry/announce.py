@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -14,9 +15,11 @@ from shared.contracts.topics import REGISTRY_PUBLISHED
 from shared.errors import UnavailableError
 from shared.event_log.port import EventLog, Record
 from shared.postgres import Database
+from shared.telemetry.metrics import OUTBOX_SECONDS
 
 _KEY: Final = b"registry"
 _encoder: Final = msgspec.json.Encoder()
+_oldest_age: Final = OUTBOX_SECONDS.labels(REGISTRY_PUBLISHED)
 _log = logging.getLogger(__name__)
 
 
@@ -51,12 +54,17 @@ async def run_announcer(
     stop: asyncio.Event, *, database: Database, event_log: EventLog, clock: Clock, every_s: float
 ) -> None:
     """Announce what a crash or an outage left unannounced, until `stop` is set."""
+    failing_since: datetime | None = None
     while not stop.is_set():
         try:
             told = await announce_versions(database, event_log, clock)
             if told:
                 _log.info("announced %d registry versions", told)
+            failing_since = None
+            _oldest_age.set(0)
         except UnavailableError as error:
+            failing_since = failing_since or clock.now()
+            _oldest_age.set((clock.now() - failing_since).total_seconds())
             _log.warning("registry versions are not announced yet: %s", error.detail)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), every_s)

@@ -69,6 +69,7 @@ def build_registry(
         app=build_app(
             "LLMRing registry",
             build_routes(Lookup(library, clock, settings), publish, settings.max_publish_bytes),
+            service="registry",
             principals=principals,
             version=version,
             schemas=[DecimalsAreNumbers()],

@@ -8,6 +8,7 @@ from shared.postgres.connection import Connection, OwnedConnection, Row
 from shared.postgres.database import Database, open_database
 from shared.postgres.failures import translated
 from shared.postgres.migrate import MigrationError, Schema, list_pending, migrate
+from shared.postgres.snapshot import open_snapshot
 
 __all__ = [
     "Connection",
@@ -20,5 +21,6 @@ __all__ = [
     "migrate",
     "open_connection",
     "open_database",
+    "open_snapshot",
     "translated",
 ]

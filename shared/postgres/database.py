@@ -7,15 +7,19 @@ from datetime import timedelta
 from typing import Any, Final, Protocol
 
 import asyncpg
+from asyncpg.exceptions import InternalClientError
 
 from shared.postgres.connect import CONNECT_TIMEOUT, KEEPALIVE
-from shared.postgres.connection import Connection
+from shared.postgres.connection import Connection, OwnedConnection
 from shared.postgres.failures import translated
 
 _DRIVER: Final[Any] = asyncpg  # its functions carry no annotations
 
-_IDLE_IN_TRANSACTION: Final = "60s"
-"""A transaction that its process forgot may hold its locks for no longer than this."""
+_IDLE_IN_TRANSACTION: Final = "15s"
+"""A transaction whose process is gone or frozen may hold its locks for no longer than this.
+
+A consumer's transaction waits for the event log in between, for a few seconds at most.
+"""
 
 _CLOSE_SECONDS: Final = 5.0
 
@@ -34,7 +38,8 @@ class _PooledConnection(asyncpg.Connection):
 class _Pool(Protocol):
     """What is used of the driver's pool, whose functions carry no annotations."""
 
-    def acquire(self, *, timeout: float) -> AbstractAsyncContextManager[Connection]: ...
+    def acquire(self, *, timeout: float) -> AbstractAsyncContextManager[OwnedConnection]: ...
+    async def expire_connections(self) -> None: ...
     async def close(self) -> None: ...
     def terminate(self) -> None: ...
 
@@ -58,7 +63,9 @@ class Database:
         with translated():
             async with (
                 self._pool.acquire(timeout=self._acquire_seconds) as connection,
+                self._giving_up(connection),
                 connection.transaction(),
+                self._giving_up(connection),  # before a rollback is tried, which would hang as well
             ):
                 yield connection
 
@@ -70,8 +77,30 @@ class Database:
             UnavailableError: the database is away, or no connection became free in time.
         """
         with translated():
-            async with self._pool.acquire(timeout=self._acquire_seconds) as connection:
+            async with (
+                self._pool.acquire(timeout=self._acquire_seconds) as connection,
+                self._giving_up(connection),
+            ):
                 yield connection
+
+    @asynccontextmanager
+    async def _giving_up(self, connection: OwnedConnection) -> AsyncIterator[None]:
+        """Do away with a connection that is of no use any more, so that nothing more is asked of it.
+
+        One that does not answer in time may have been forgotten by the network in between, without a word,
+        and the idle ones with it. The driver would wait for the statement's end once more, and each of the
+        others would cost its user the same: so they are replaced. One of which the driver has lost track
+        cannot even be reset.
+        """
+        try:
+            yield
+        except TimeoutError:
+            connection.terminate()
+            await self._pool.expire_connections()
+            raise
+        except InternalClientError:
+            connection.terminate()
+            raise
 
     async def ping(self) -> None:
         """Ask the server for a sign of life.

@@ -1,5 +1,6 @@
 """Forward-only migrations from plain SQL files, with a checksum for each and one runner at a time."""
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Sequence
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from shared.postgres.connect import open_connection
-from shared.postgres.connection import Connection
+from shared.postgres.connection import Connection, OwnedConnection
 from shared.postgres.failures import translated
 
 RUNNER_LOCK: Final = 0x6C6C6D72_6D696772
 """The advisory lock that the runner holds, so that five replicas that start at once migrate once."""
 
+_PART_S: Final = 5.0
 _FILE_NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _SCHEMA_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -72,7 +74,7 @@ async def migrate(
                     done.append(f"{schema.name}/{migration.name}")
             return done
     finally:
-        await connection.close(timeout=5)
+        await _part(connection)
 
 
 async def list_pending(url: str, schemas: Sequence[Schema]) -> list[str]:
@@ -91,7 +93,13 @@ async def list_pending(url: str, schemas: Sequence[Schema]) -> list[str]:
                 for migration in await _list_pending(connection, schema)
             ]
     finally:
-        await connection.close(timeout=5)
+        await _part(connection)
+
+
+async def _part(connection: OwnedConnection) -> None:
+    """Close, whether the server takes part in it or not: what was to be done is done, or has failed already."""
+    with contextlib.suppress(OSError):  # TimeoutError is one of these
+        await connection.close(timeout=_PART_S)
 
 
 def _read(schema: Schema) -> list[_Migration]:

@@ -6,78 +6,140 @@ the process ends with status 0. A second signal ends it at once.
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import random
 import signal
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
 
-import uvicorn
 from litestar.types import ASGIApp
 
-from shared.runtime.bounded_http import BoundedHttpProtocol
+from shared.runtime.front import Front
+from shared.runtime.listen import DRAIN_S, Listener, listen
 from shared.runtime.service import Service, Worker
-
-DRAIN_S = 15
-BACKLOG = 2048
+from shared.runtime.waiting import wait_for
 
 _log = logging.getLogger(__name__)
 
-
-class ListenError(Exception):
-    """The address cannot be listened on; the text says why."""
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with signals left to `run_services`: its own handling would end the process by the signal."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+T = TypeVar("T")
 
 
 async def run_services(
     services: Sequence[Service],
     *,
-    app: ASGIApp | None,
+    app: ASGIApp,
     host: str,
     port: int,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run services until SIGTERM or SIGINT, then drain them.
+    """Run services that share this process until SIGTERM or SIGINT, then drain them.
 
     Args:
         services: started in this order, stopped in the reverse one.
-        app: what answers on `host:port`; None serves nothing and only runs workers.
+        app: what answers on `host:port`.
         host: address to listen on.
         port: port to listen on.
         on_ready: called once when requests are answered.
     """
     stop = _stop_on_signal()
-    async with contextlib.AsyncExitStack() as stack:
+    async with _started(services), _working(services), listen(app, host, port) as listener:
+        on_ready()
+        await listener.wait(stop)
+
+
+async def run_process(
+    front: Front,
+    prepare: Callable[[AsyncExitStack], Awaitable[Service]],
+    *,
+    host: str,
+    port: int,
+) -> None:
+    """Run one service as a process of its own until SIGTERM or SIGINT, then drain it.
+
+    It listens from the first moment, so that whoever starts it can see that it lives and what it waits for;
+    `front` tells that it is not ready before `prepare` and the service's own start are done.
+
+    Args:
+        front: answers on `host:port`.
+        prepare: builds the service; what must be closed at the end goes onto the stack. It may wait for
+            dependencies for as long as they are away; a signal ends that.
+        host: address to listen on.
+        port: port to listen on.
+    """
+    stop = _stop_on_signal()
+    async with AsyncExitStack() as resources, listen(front, host, port) as listener:
+        service = await _unless(stop, prepare(resources))
+        if service is None:
+            return
+        async with _started([service], stop) as complete:
+            if complete:
+                await _work([service], front, listener, stop)
+
+
+async def _work(services: Sequence[Service], front: Front, listener: Listener, stop: asyncio.Event) -> None:
+    async with _working(services):
+        (service,) = services
+        front.open(service)
+        _log.info("%s is ready", service.name)
+        await listener.wait(stop)
+        front.close()
+        await listener.drain()
+
+
+@asynccontextmanager
+async def _started(services: Sequence[Service], stop: asyncio.Event | None = None) -> AsyncIterator[bool]:
+    """Take the steps of the start, and at the end those of the stop; False when a signal came first."""
+    async with AsyncExitStack() as stack:
         for service in services:
             for step in service.on_stop:
                 stack.push_async_callback(step)
+        complete = True
         for service in services:
             for step in service.on_start:
-                await step()
+                if stop is None:
+                    await step()
+                elif complete:
+                    attempt = functools.partial(_done, step)
+                    complete = await _unless(stop, wait_for("what the start needs", attempt)) is not None
         spare_the_collector()
-        workers_stop = asyncio.Event()
-        workers = [
-            asyncio.create_task(_supervise(worker, workers_stop), name=worker.name)
-            for service in services
-            for worker in service.workers
-        ]
-        try:
-            if app is None:
-                on_ready()
-                await stop.wait()
-            else:
-                await _serve(app, host, port, stop, on_ready)
-        finally:
-            workers_stop.set()
-            await _finish(workers)
+        yield complete
+
+
+async def _done(step: Callable[[], Awaitable[None]]) -> bool:
+    await step()
+    return True
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """The outcome of some work, or None when a signal came first; the work is cancelled then."""
+    task = asyncio.ensure_future(work)
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        for each in (task, waiting):
+            each.cancel()
+        await asyncio.gather(task, waiting, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _working(services: Sequence[Service]) -> AsyncIterator[None]:
+    """Run the workers of services; at the end let them finish what they have in hand."""
+    stop = asyncio.Event()
+    workers = [
+        asyncio.create_task(_supervise(worker, stop), name=worker.name)
+        for service in services
+        for worker in service.workers
+    ]
+    try:
+        yield
+    finally:
+        stop.set()
+        await _finish(workers)
 
 
 def spare_the_collector() -> None:
@@ -89,51 +151,6 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-async def _serve(
-    app: ASGIApp, host: str, port: int, stop: asyncio.Event, on_ready: Callable[[], None]
-) -> None:
-    config = uvicorn.Config(
-        app,
-        loop="none",
-        http=BoundedHttpProtocol,
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=DRAIN_S,
-    )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[open_socket(host, port)]))
-    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn offers no event to wait for
-        await asyncio.sleep(0.01)
-    if serving.done():
-        await serving
-        return
-    on_ready()
-    waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    waiting.cancel()
-    await serving
-
-
-def open_socket(host: str, port: int) -> socket.socket:
-    """Listen on an address.
-
-    Raises:
-        ListenError: it is taken, or none of this machine's.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise ListenError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
 
 
 def _stop_on_signal() -> asyncio.Event:
@@ -168,7 +185,7 @@ async def _supervise(worker: Worker, stop: asyncio.Event) -> None:
             return
 
 
-async def _finish(workers: Sequence[asyncio.Task[None]]) -> None:
+async def _finish(workers: Sequence["asyncio.Task[None]"]) -> None:
     if not workers:
         return
     _, pending = await asyncio.wait(workers, timeout=DRAIN_S)

@@ -30,6 +30,7 @@ class Service:
         app: answers HTTP; None for a process that only consumes.
         workers: loops to run while it lives.
         pings: dependencies by name; a ping raises when the dependency is away.
+        dispensable: those of them without which the service does its main work all the same: it stays ready.
         on_start: steps before the first request, in order.
         on_stop: steps after the last request and the last worker, in order.
     """
@@ -38,5 +39,6 @@ class Service:
     app: ASGIApp | None = None
     workers: Sequence[Worker] = ()
     pings: Mapping[str, Ping] = field(default_factory=dict)
+    dispensable: frozenset[str] = frozenset()
     on_start: Sequence[Step] = ()
     on_stop: Sequence[Step] = ()

@@ -142,7 +142,7 @@ async def open_auth(postgres_url: str, log_url: str | None = None) -> AsyncItera
     service = build_auth(
         database=database,
         event_log=log,
-        principals=PrincipalVerifier(signing_key.public_key, clock),
+        principals=PrincipalVerifier([signing_key.public_key], clock),
         clock=clock,
         settings=SETTINGS,
     )

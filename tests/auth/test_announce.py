@@ -8,8 +8,10 @@ import httpx
 import pytest
 
 from services.auth.announce import RELAY_AFTER, KeyChanges, note_change
+from shared.contracts.topics import KEYS_CHANGED
 from shared.errors import LLMRingError, NotFoundError, UnavailableError
 from shared.ids import uuid7
+from shared.telemetry.metrics import REGISTRY
 from tests.auth.conftest import T0, Auth, open_auth
 from tests.conftest import StartServer
 
@@ -19,6 +21,10 @@ AWAY = UnavailableError("The event log is away.")
 @pytest.fixture
 def changes(auth: Auth) -> KeyChanges:
     return KeyChanges(auth.database, auth.log, auth.clock)
+
+
+def oldest_age() -> float | None:
+    return REGISTRY.get_sample_value("llmring_outbox_oldest_age_seconds", {"topic": KEYS_CHANGED})
 
 
 async def test_the_event_is_in_the_log_before_the_answer(auth: Auth) -> None:
@@ -57,9 +63,11 @@ async def test_a_change_holds_while_the_log_is_away_and_is_told_afterwards(
     auth.clock.at = T0 + RELAY_AFTER + timedelta(seconds=1)
     with pytest.raises(type(failure)):
         await changes.publish_left_over()
+    assert oldest_age() == (RELAY_AFTER + timedelta(seconds=1)).total_seconds()
     auth.log.failure = None
     assert await changes.publish_left_over() == 2
     assert await changes.publish_left_over() == 0
+    assert oldest_age() == 0
     assert (await auth.changed_accounts())[:2] == [found.account_id] * 2
     assert (len(await auth.events()), await auth.count("outbox")) == (3, 0)
 

@@ -88,7 +88,7 @@ def new_plain() -> str:
 def build_parts() -> dict[str, Any]:
     clock = FixedClock(T0)
     signing_key = SigningKey.from_seed(secrets.token_bytes(32))
-    principals = PrincipalVerifier(signing_key.public_key, clock)
+    principals = PrincipalVerifier([signing_key.public_key], clock)
     auth = FakeAuth(principals)
     services = {name: Recorder(name) for name in ("registry", "ingest", "receipts")} | {"auth": auth}
     return {

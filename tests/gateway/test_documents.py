@@ -103,7 +103,9 @@ def house() -> House:
     parts = build_parts()
     upstreams = {}
     for name, recorder in parts["services"].items():
-        recorder.act = build_app(name, HANDLERS[name], principals=parts["principals"], version="1")
+        recorder.act = build_app(
+            name, HANDLERS[name], service=name, principals=parts["principals"], version="1"
+        )
         upstreams[name] = AsgiUpstream(recorder)
     return House(upstreams, parts, GatewaySettings())
 

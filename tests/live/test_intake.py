@@ -68,6 +68,7 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"timestamp": 1760000000}, "timestamp"),
     ({"timestamp": "9999-12-31T23:59:59Z"}, "timestamp"),
     ({"timestamp": "0001-01-01T00:00:00+14:00"}, "timestamp"),
+    ({"timestamp": "0001-01-01T00:00:00Z"}, "timestamp"),
     ({"idempotency_key": ""}, "idempotency_key"),
     ({"idempotency_key": "k" * 256}, "idempotency_key"),
 ]

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import os
+import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
 
 from shared.errors import UnavailableError
 from shared.postgres import Database, open_connection, open_database
+from tests.chaos.link import Link
 from tests.conftest import StartServer
 from tests.servers.process import find_free_port
 
@@ -130,6 +134,32 @@ async def test_a_pooled_connection_that_the_server_ended_says_unavailable_at_wor
     await database.ping()
 
 
+async def test_a_copy_whose_connection_the_server_ends_says_unavailable_at_worst(
+    database: Database, postgres_url: str
+) -> None:
+    other = await open_connection(postgres_url, application_name="terminator")
+    await other.execute("CREATE TABLE copied (n integer)")
+    chance = random.Random(int(os.environ["LLMRING_TEST_SEED"]))
+
+    async def copy() -> None:
+        with contextlib.suppress(UnavailableError):
+            async with database.transaction() as connection:
+                await connection.execute("SELECT 1")
+                await asyncio.sleep(chance.random() * 0.002)
+                await connection.copy_records_to_table("copied", records=[(1,)] * 50, columns=["n"])
+
+    for _ in range(150):
+        copying = [asyncio.create_task(copy()) for _ in range(3)]
+        await asyncio.sleep(chance.random() * 0.004)
+        await other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'tests'"
+        )
+        await asyncio.gather(*copying)
+    await other.close()
+    await database.ping()
+
+
 async def test_the_pool_heals_after_postgres_was_killed(own_server: StartServer) -> None:
     server = own_server("postgres")
     opened = await open_database(
@@ -162,4 +192,55 @@ async def test_a_server_that_hangs_says_unavailable_within_the_time_of_a_stateme
     await asyncio.to_thread(server.resume)
     async with asyncio.timeout(10):
         await opened.ping()
+    await opened.close()
+
+
+@pytest.fixture
+async def link(postgres_url: str) -> AsyncIterator[tuple[Link, str]]:
+    """A network between us and the server, and the database's URL over it."""
+    parts = urlsplit(postgres_url)
+    made = Link([f"{parts.hostname}:{parts.port}"])
+    await made.open()
+    yield made, parts._replace(netloc=f"{parts.username}@{made.address}").geturl()
+    await made.close()
+
+
+async def test_connections_that_the_network_forgot_cost_one_time_out_in_all(link: tuple[Link, str]) -> None:
+    network, url = link
+    opened = await open_database(
+        url, application_name="tests", min_size=0, max_size=5, statement_timeout=timedelta(seconds=1)
+    )
+
+    async def hold() -> None:
+        async with opened.transaction() as connection:
+            await connection.execute("SELECT pg_sleep(0.2)")
+
+    for use in (opened.ping, hold):
+        await asyncio.gather(*(hold() for _ in range(5)))
+        network.forget()
+        async with asyncio.timeout(1.8):
+            with pytest.raises(UnavailableError):
+                await use()
+        async with asyncio.timeout(3):
+            for _ in range(5):
+                await use()
+    await opened.close()
+
+
+async def test_a_statement_that_hangs_within_a_transaction_costs_one_time_out(
+    link: tuple[Link, str],
+) -> None:
+    network, url = link
+    opened = await open_database(url, application_name="tests", statement_timeout=timedelta(seconds=1))
+
+    async def lose_it() -> None:
+        async with opened.transaction() as connection:
+            await connection.execute("SELECT 1")
+            network.forget()
+            await connection.execute("SELECT 1")
+
+    async with asyncio.timeout(1.8):
+        with pytest.raises(UnavailableError):
+            await lose_it()
+    await opened.ping()
     await opened.close()

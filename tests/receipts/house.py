@@ -15,7 +15,6 @@ import msgspec
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from services.receipts.declare import Priced
 from services.receipts.issue import GROUP, Issuer
 from services.receipts.service import SCHEMA, build_receipts
 from services.receipts.settings import ReceiptsSettings
@@ -92,14 +91,19 @@ def a_slice(values: Sequence[UsageRated | bytes | None], *, first: int = 0, part
     return Slice(USAGE_RATED, partition, tuple(records), first)
 
 
-async def a_price(
-    provider: str, model: str, tokens: Tokens, service_tier: str, occurred_at: datetime
-) -> Priced:
+class APricebook:
     """A registry that knows one model, at $1 a million in and $2 out."""
-    if (provider, model) != ("openai", "gpt-4o-mini"):
-        return Priced(None, Quote("model_not_in_registry", None, ()), "2031.05.01")
-    lines = (_line("input", tokens.input, 1), _line("output", tokens.output, 2))
-    return Priced("openai:gpt-4o-mini", Quote("priced", lines[0].usd + lines[1].usd, lines), "2031.05.01")
+
+    version = "2031.05.01"
+
+    async def in_force(self, at: datetime) -> "APricebook":
+        return self
+
+    def quote(self, provider: str, model: str, tokens: Tokens, service_tier: str) -> tuple[str | None, Quote]:
+        if (provider, model) != ("openai", "gpt-4o-mini"):
+            return None, Quote("model_not_in_registry", None, ())
+        lines = (_line("input", tokens.input, 1), _line("output", tokens.output, 2))
+        return "openai:gpt-4o-mini", Quote("priced", lines[0].usd + lines[1].usd, lines)
 
 
 def _line(kind: str, tokens: int, usd_per_million: int) -> Line:
@@ -201,8 +205,8 @@ async def build_house(
     service = build_receipts(
         database=database,
         event_log=event_log,
-        pricer=a_price,
-        principals=PrincipalVerifier(GATEWAY.public_key, clock),
+        pricebook=APricebook(),  # type: ignore[arg-type]
+        principals=PrincipalVerifier([GATEWAY.public_key], clock),
         clock=clock,
         version="1",
         settings=settings,

@@ -100,7 +100,7 @@ async def start(postgres_url: str) -> AsyncIterator[Start]:
             service = build_registry(
                 database=database,
                 event_log=event_log,
-                principals=PrincipalVerifier(SigningKey.from_seed(_SEED).public_key, clock),
+                principals=PrincipalVerifier([SigningKey.from_seed(_SEED).public_key], clock),
                 clock=clock,
                 version="0",
                 settings=RegistrySettings(seed_history=seed, recheck_s=recheck_s),

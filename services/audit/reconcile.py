@@ -1,0 +1,165 @@
+"""Records, rows and receipts side by side, key by key: whatever one of them has and another one lacks."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from services.audit.findings import Findings
+from services.audit.stream import Stream
+from services.ingest.store.audit import StoredFigures
+from services.receipts.audit import Receipted
+
+
+class Record(NamedTuple):
+    """One accepted record, as it goes through a sort: see `services.ingest.audit.Accepted`."""
+
+    key: bytes
+    partition: int
+    offset: int
+    cost: str | None
+    figures: bytes
+    answered_cost: str | None
+    answered_figures: bytes | None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it is in its topic."""
+        return self.partition, self.offset
+
+
+class Surroundings(NamedTuple):
+    """What decides whether something that is not there is a difference.
+
+    Attributes:
+        rated_until: per partition, the offset before which every record was rated or set aside.
+        set_aside: places in `usage.logged` whose records are in `usage.dead`.
+        receipts_set_aside: keys whose rated events are in `usage.dead`.
+        whole_since: rows accepted before may have had records that the topic let go of; None: it has all.
+    """
+
+    rated_until: Mapping[int, int]
+    set_aside: frozenset[tuple[int, int]]
+    receipts_set_aside: frozenset[bytes]
+    whole_since: datetime | None
+
+    def is_rated(self, record: Record) -> bool:
+        """Whether a rater has passed a record."""
+        return record.offset < self.rated_until.get(record.partition, 0)
+
+
+class Streams(NamedTuple):
+    """What is compared, each in the order of its keys.
+
+    Attributes:
+        records: everything that `usage.logged` holds, beyond what was rated too.
+        rows: everything that is stored.
+        receipts: every receipt for a usage record.
+        on_their_way: keys of rated events that the issuer has not come to.
+    """
+
+    records: Stream[Record]
+    rows: Stream[StoredFigures]
+    receipts: Stream[Receipted]
+    on_their_way: Stream[tuple[bytes]]
+
+
+class _OfOneKey(NamedTuple):
+    """What there is of one usage record, once it is on the level of a key."""
+
+    key: bytes
+    accepted: list[Record]
+    stored: list[StoredFigures]
+    receipted: list[Receipted]
+    is_on_its_way: bool
+
+
+async def reconcile(streams: Streams, around: Surroundings, findings: Findings) -> None:
+    """Compare the streams to their ends, and put down what differs."""
+    records, rows, receipts, on_their_way = streams
+    while True:
+        keys = [stream.key for stream in (records, rows, receipts) if stream.key is not None]
+        if not keys:
+            return
+        key = min(keys)
+        while on_their_way.key is not None and on_their_way.key < key:
+            await on_their_way.take(on_their_way.key)
+        there = _OfOneKey(
+            key,
+            await records.take(key),
+            await rows.take(key),
+            await receipts.take(key),
+            is_on_its_way=bool(await on_their_way.take(key)),
+        )
+        findings.stored += len(there.stored)
+        findings.receipted += len(there.receipted)
+        _compare_row(there, around, findings)
+        _compare_receipts(there, around, findings)
+
+
+def _compare_row(there: _OfOneKey, around: Surroundings, findings: Findings) -> None:
+    key, accepted, stored = there.key, there.accepted, there.stored
+    rated = [each for each in accepted if around.is_rated(each)]
+    due = [each for each in rated if each.place not in around.set_aside]
+    findings.topic += bool(due or (rated and stored))
+    if not stored:
+        if due:
+            findings.differ("lost", key, f"usage.logged/{due[0].partition}/{due[0].offset} has no row")
+        return
+    (row, *_) = stored
+    if not accepted:
+        if around.whole_since is not None and row.received_at < around.whole_since:
+            findings.beyond_topic += 1
+        else:
+            findings.differ("doubled", key, "there is a row, and no record in usage.logged")
+        return
+    expected = _list_expected(accepted, around)
+    if (row.cost, row.figures) in expected:
+        return
+    if any(cost == row.cost for cost, _ in expected):
+        findings.differ("wrong_figures", key, "the row has the cost of its record, and other figures")
+    else:
+        costs = " or ".join(sorted({cost or "null" for cost, _ in expected}))
+        findings.differ("wrong_cost", key, f"the row has {row.cost or 'null'}, its record {costs}")
+
+
+def _list_expected(accepted: list[Record], around: Surroundings) -> set[tuple[str | None, bytes | None]]:
+    """What the row may hold: of records that came twice the first; after one set aside, the next too."""
+    expected: set[tuple[str | None, bytes | None]] = set()
+    settled: set[int] = set()
+    for each in accepted:
+        if each.partition in settled:
+            continue
+        expected.add((each.cost, each.figures))
+        if each.answered_figures is not None:
+            expected.add((each.answered_cost, each.answered_figures))
+        if each.place not in around.set_aside:
+            settled.add(each.partition)
+    return expected
+
+
+def _compare_receipts(there: _OfOneKey, around: Surroundings, findings: Findings) -> None:
+    key, stored, receipted = there.key, there.stored, there.receipted
+    if not receipted:
+        if stored and not there.is_on_its_way and key not in around.receipts_set_aside:
+            findings.differ("receipt_missing", key, "there is a row, and no receipt")
+        return
+    for receipt in receipted[1:]:
+        findings.differ("receipt_doubled", key, f"{receipt.receipt_id} beside {receipted[0].receipt_id}")
+    for receipt in receipted:
+        if not receipt.is_its_own:
+            findings.differ("receipt_misstated", key, f"{receipt.receipt_id} states something else")
+        elif stored and not _are_equal(receipt.cost, stored[0].cost):
+            told = f"{receipt.receipt_id} states {receipt.cost}, the row has {stored[0].cost}"
+            findings.differ("receipt_wrong_cost", key, told)
+    # One that is rated and not set aside is called lost already; one that is not rated yet is on its way.
+    if not stored and all(
+        around.is_rated(each) and each.place in around.set_aside for each in there.accepted
+    ):
+        findings.differ("receipt_without_record", key, f"{receipted[0].receipt_id} is for no stored record")
+
+
+def _are_equal(one: str | None, other: str | None) -> bool:
+    if one == other or one is None or other is None:
+        return one == other
+    return Decimal(one) == Decimal(other)

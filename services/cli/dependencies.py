@@ -1,0 +1,142 @@
+"""Looking at everything that a deployment depends on, one by one."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from services.all_in_one import SCHEMAS
+from services.cli.reach import reach_event_log
+from services.cli.settings import ProcessSettings
+from shared.contracts.topics import TOPICS, USAGE_LOGGED
+from shared.errors import LLMRingError, NotFoundError, UnavailableError
+from shared.event_log.port import EventLog, TopicState
+from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
+from shared.postgres import MigrationError, list_pending
+from shared.redis import open_redis
+from shared.runtime.front import Checks
+from shared.web.client import HttpUpstream
+
+Status = Literal["ok", "note", "problem"]
+
+ENOUGH_COPIES: Final = 3
+_REDIS_ATTEMPTS: Final = 3
+_checks_decoder: Final = msgspec.json.Decoder(Checks)
+
+
+class Look(NamedTuple):
+    """What was seen of one dependency.
+
+    Attributes:
+        status: `note` is for what works, and is worth knowing.
+    """
+
+    name: str
+    status: Status
+    detail: str
+
+
+async def look_at_dependencies(settings: ProcessSettings, database_url: str) -> AsyncIterator[Look]:
+    """Every dependency that the settings name, as it is now."""
+    yield await _look_at_database(settings, database_url)
+    try:
+        async with reach_event_log(settings, database_url) as event_log:
+            yield Look("event log", "ok", settings.kafka_bootstrap or "in Postgres")
+            for topic, partitions in TOPICS.items():
+                yield await _look_at_topic(event_log, topic, partitions)
+    except UnavailableError as error:
+        yield Look("event log", "problem", _reason(error))
+    if settings.redis_url:
+        yield await _look_at_redis(settings.redis_url)
+    for name in ("registry", "ingest", "auth", "receipts"):
+        url: str | None = getattr(settings, f"{name}_url")
+        if url:
+            yield await _look_at_service(name, url)
+
+
+async def _look_at_database(settings: ProcessSettings, url: str) -> Look:
+    schemas = [*SCHEMAS] if settings.kafka_bootstrap else [EVENT_LOG_SCHEMA, *SCHEMAS]
+    try:
+        pending = await list_pending(url, schemas)
+    except (UnavailableError, MigrationError) as error:
+        return Look("database", "problem", _reason(error))
+    if pending:
+        return Look("database", "problem", f"not applied yet: {', '.join(pending)}; run llmring-api migrate")
+    return Look("database", "ok", "all migrations are applied")
+
+
+async def _look_at_topic(event_log: EventLog, topic: str, partitions: int) -> Look:
+    try:
+        state = await event_log.describe(topic)
+    except NotFoundError:
+        return Look(topic, "problem", "there is no such topic; run llmring-api migrate")
+    except UnavailableError as error:
+        return Look(topic, "problem", _reason(error))
+    return _judge_topic(topic, partitions, state)
+
+
+def _judge_topic(topic: str, partitions: int, state: TopicState) -> Look:
+    if state.partitions != partitions:
+        return Look(topic, "problem", f"{state.partitions} partitions instead of {partitions}")
+    if state.copies is None or state.in_sync is None or state.must_be_in_sync is None:
+        return Look(topic, "ok", f"{partitions} partitions")
+    keeps_all = topic != USAGE_LOGGED or state.retention is None
+    judgements: tuple[tuple[bool, Status, str], ...] = (
+        (state.in_sync < state.must_be_in_sync, "problem", "nothing is accepted"),
+        (
+            state.copies >= ENOUGH_COPIES and state.must_be_in_sync < ENOUGH_COPIES - 1,
+            "problem",
+            "an acknowledgement may stand on one copy alone",
+        ),
+        (state.in_sync < state.copies, "note", "a copy is behind"),
+        (state.copies < ENOUGH_COPIES, "note", f"fewer than {ENOUGH_COPIES} copies"),
+        (not keeps_all, "note", f"what is older than {state.retention} cannot be rebuilt"),
+    )
+    told = (
+        f"{partitions} partitions, {state.copies} copies, {state.in_sync} in sync, "
+        f"{state.must_be_in_sync} must be"
+    )
+    for applies, status, why in judgements:
+        if applies:
+            return Look(topic, status, f"{told}: {why}")
+    return Look(topic, "ok", told)
+
+
+async def _look_at_redis(url: str) -> Look:
+    """The client has a short time limit, and the first command pays for the connection."""
+    try:
+        redis = await open_redis(url)
+    except ValueError as error:
+        return Look("redis", "problem", str(error))
+    try:
+        for attempt in range(1, _REDIS_ATTEMPTS + 1):
+            try:
+                await redis.ping()
+            except UnavailableError as error:
+                if attempt == _REDIS_ATTEMPTS:
+                    return Look("redis", "problem", _reason(error))
+            else:
+                break
+    finally:
+        await redis.close()
+    return Look("redis", "ok", "answers")
+
+
+async def _look_at_service(name: str, url: str) -> Look:
+    service = HttpUpstream(url)
+    try:
+        answer = await service.call("GET", "/internal/health")
+        checks: Mapping[str, bool] = _checks_decoder.decode(answer.body).checks
+    except (LLMRingError, msgspec.MsgspecError) as error:
+        return Look(f"{name} at {url}", "problem", _reason(error))
+    finally:
+        await service.close()
+    missing = [each for each, answers in checks.items() if not answers]
+    if missing:
+        return Look(f"{name} at {url}", "problem", f"does not reach: {', '.join(missing)}")
+    return Look(f"{name} at {url}", "ok", f"reaches: {', '.join(checks)}")
+
+
+def _reason(error: Exception) -> str:
+    detail = error.detail if isinstance(error, LLMRingError) else str(error)
+    return f"{detail} {error.__cause__}" if error.__cause__ else detail

@@ -1,0 +1,19 @@
+"""The event log that the settings name."""
+
+from services.cli.settings import ProcessSettings
+from shared.event_log.kafka import open_kafka_event_log
+from shared.event_log.port import EventLog
+from shared.event_log.postgres import open_postgres_event_log
+
+
+async def open_event_log(settings: ProcessSettings, url: str) -> EventLog:
+    """Connect to Kafka if there is one, else to the event log in the database at `url`.
+
+    Raises:
+        UnavailableError: it is away.
+    """
+    if settings.kafka_bootstrap:
+        return await open_kafka_event_log(
+            settings.kafka_bootstrap, replication_factor=settings.kafka_replication_factor
+        )
+    return await open_postgres_event_log(url)

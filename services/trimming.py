@@ -1,0 +1,35 @@
+"""What the event log in Postgres may forget: needs to know every group, so it stands beside `all_in_one`."""
+
+from datetime import timedelta
+
+from services.ingest import service as ingest
+from services.ingest.record import RATER
+from services.receipts import service as receipts
+from services.receipts.issue import GROUP as ISSUER
+from shared.contracts.topics import RETENTION, USAGE_LOGGED, USAGE_RATED
+from shared.event_log.positions import PostgresPositions
+from shared.event_log.postgres.trim import Group, Trimmer
+from shared.postgres import Database
+from shared.runtime.service import Worker
+
+
+def build_trimmer(
+    database: Database, *, passed_on: timedelta | None = None, accepted: timedelta | None = None
+) -> Worker:
+    """The loop that deletes old records; for deployments whose event log is in Postgres.
+
+    Args:
+        database: of the event log, of `usage` and of `receipts`.
+        passed_on: how old the records of topics may become that repeat what Postgres holds; None is
+            `RETENTION`. `usage.dead` is kept for ever.
+        accepted: the same of `usage.logged`; None is for ever. What is deleted cannot be rebuilt from.
+    """
+    retention = {
+        topic: keep if keep is None or passed_on is None else passed_on for topic, keep in RETENTION.items()
+    }
+    retention[USAGE_LOGGED] = accepted
+    groups = {
+        USAGE_LOGGED: [Group(RATER, PostgresPositions(database, ingest.SCHEMA.name))],
+        USAGE_RATED: [Group(ISSUER, PostgresPositions(database, receipts.SCHEMA.name))],
+    }
+    return Worker("event-log-trim", Trimmer(database, retention, groups).run)

@@ -1,0 +1,161 @@
+"""A deployment as production runs it: every service and consumer a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.live.process import free_port
+
+PROGRAM = (sys.executable, "-m", "services")
+READY_S = 60
+NAMES = ("gateway", "registry", "ingest", "auth", "receipts", "rater", "issuer")
+WORKERS = ("rater", "issuer")
+
+
+class Process:
+    """One process; it keeps its port over a restart."""
+
+    def __init__(self, name: str, folder: Path, environment: dict[str, str]) -> None:
+        self.name = name
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / f"{name}-{self.port}.log"
+        self.environment = {
+            **environment,
+            "LLMRING_PORT": str(self.port),
+            "LLMRING_DATA_DIR": str(folder / f"{name}-{self.port}"),
+        }
+        self.command = [*PROGRAM, "worker" if name in WORKERS else "serve", name]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def spawn(self) -> None:
+        """Start it, without waiting for anything."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def is_ready(self) -> bool:
+        """What its readiness probe says; raises when the process has ended."""
+        assert self.process is not None
+        assert self.process.poll() is None, f"{self.name} ended:\n{self.tail()}"
+        try:
+            return httpx.get(f"{self.url}/health/ready", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def wait_ready(self, within_s: float = READY_S) -> None:
+        """Wait until it is ready."""
+        wait_until(self.is_ready, within_s, lambda: f"{self.name} is not ready:\n{self.tail()}")
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        self.spawn()
+        self.wait_ready()
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=40)
+
+    def tail(self, lines: int = 40) -> str:
+        """The end of what it logged."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Deployment:
+    """One process of each kind, on servers from outside.
+
+    Args:
+        folder: for logs and data.
+        postgres: the database's URL.
+        kafka: the brokers.
+        redis: its URL.
+        settings: for all processes.
+    """
+
+    def __init__(self, folder: Path, *, postgres: str, kafka: str, redis: str, **settings: str) -> None:
+        self.folder = folder
+        base = {name: value for name, value in os.environ.items() if not name.startswith("LLMRING_")}
+        self.environment = {
+            **base,
+            "LLMRING_DATABASE_URL": postgres,
+            "LLMRING_KAFKA_BOOTSTRAP": kafka,
+            "LLMRING_REDIS_URL": redis,
+            "LLMRING_LOG_FORMAT": "text",
+            "LLMRING_ANONYMOUS_REQUESTS_PER_MINUTE": "1000000",
+            **settings,
+        }
+        for kind in ("principal", "receipts"):
+            for line in self.run("keys", kind).splitlines():
+                name, _, value = line.partition("=")
+                self.environment[name] = value
+        self.processes: dict[str, Process] = {}
+        for name in ("registry", "ingest", "auth", "receipts", "rater", "issuer", "gateway"):
+            self.processes[name] = process = Process(name, folder, dict(self.environment))
+            self.environment[f"LLMRING_{name.upper()}_URL"] = process.url
+        for process in self.processes.values():
+            process.environment = {**self.environment, **process.environment}
+
+    def run(self, *arguments: str, check: bool = True) -> str:
+        """Run a command of the program to its end; what it printed."""
+        done = subprocess.run(
+            [*PROGRAM, *arguments],
+            check=False,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout.strip()
+
+    def start(self) -> None:
+        """Migrate, start everything at once, and wait until all is ready."""
+        self.run("migrate")
+        for process in self.processes.values():
+            process.spawn()
+        for process in self.processes.values():
+            process.wait_ready()
+
+    def stop(self) -> dict[str, int]:
+        """SIGTERM to all; their exit statuses."""
+        for process in self.processes.values():
+            if process.process is not None and process.process.poll() is None:
+                process.process.send_signal(signal.SIGCONT)
+                process.process.send_signal(signal.SIGTERM)  # once: a second one ends it at once
+        return {
+            name: process.process.wait(timeout=40)
+            for name, process in self.processes.items()
+            if process.process is not None
+        }
+
+    @property
+    def url(self) -> str:
+        """Of the public door."""
+        return self.processes["gateway"].url
+
+    def __getitem__(self, name: str) -> Process:
+        return self.processes[name]
+
+
+def wait_until(condition: Any, within_s: float, complaint: Any = lambda: "it did not come true") -> None:
+    """Wait until a condition is true."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, complaint()
+        time.sleep(0.05)
