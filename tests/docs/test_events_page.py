@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from services.ingest.record import RATER
+from services.receipts.issue import GROUP as ISSUER
 from shared.contracts.keys import KeysChanged
 from shared.contracts.receipts import ReceiptIssued
 from shared.contracts.registry import RegistryPublished
@@ -12,6 +14,7 @@ from shared.contracts.topics import (
     KEYS_CHANGED,
     RECEIPTS_ISSUED,
     REGISTRY_PUBLISHED,
+    RETENTION,
     TOPICS,
     USAGE_LOGGED,
     USAGE_RATED,
@@ -35,6 +38,13 @@ def test_the_table_of_topics_is_that_of_the_code() -> None:
     assert {row[0].strip("`"): int(row[1]) for row in rows} == TOPICS
 
 
+def test_the_table_says_how_long_a_topic_is_kept() -> None:
+    rows = list_rows(PAGE.prose, "topic")
+    assert {row[0].strip("`"): row[-1] for row in rows} == {
+        topic: "for ever" if kept is None else f"{kept.days} days" for topic, kept in RETENTION.items()
+    }
+
+
 @pytest.mark.parametrize("topic", FIELDS)
 def test_every_field_of_an_event_is_described_and_no_other(topic: str) -> None:
     section = PAGE.sections()[f"`{topic}`"]
@@ -46,10 +56,27 @@ def test_the_parts_of_a_breakdown_are_named() -> None:
     assert all(f"`{name}`" in section for name in CostLine.__struct_fields__)
 
 
+def test_the_parts_of_a_breakdown_have_a_table() -> None:
+    section = PAGE.sections()["A line of `cost_breakdown`"]
+    assert [row[0].strip("`") for row in list_rows(section, "field")] == list(CostLine.__struct_fields__)
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_topic_says_its_key_its_order_and_what_tells_a_repeat(topic: str) -> None:
+    section = PAGE.sections()[f"`{topic}`"]
+    assert all(f"**{word}" in section for word in ("Key", "Order", "Repeats"))
+
+
+def test_our_own_groups_are_named_so_that_nobody_joins_them() -> None:
+    section = PAGE.sections()["What not to do"]
+    assert all(f"`{group}`" in section for group in (RATER, ISSUER))
+
+
 def test_the_headers_are_those_of_the_code() -> None:
-    # By its name: the package has the function under the same one.
-    room = importlib.import_module("shared.event_log.dead_letter")
-    there = {value for name, value in vars(room).items() if name.endswith("_HEADER")} | {"traceparent"}
+    # By their names: the package has functions under the same ones.
+    rooms = [importlib.import_module(f"shared.event_log.{name}") for name in ("dead_letter", "replay")]
+    there = {value for room in rooms for name, value in vars(room).items() if name.endswith("_HEADER")}
+    there |= {"traceparent"}
     rows = list_rows(PAGE.sections()["Headers"], "header")
     assert {name for row in rows for name in re.findall(r"`([^`]+)`", row[0])} == there
 
