@@ -1,0 +1,1 @@
+"""The whole deployment under load while its parts are killed, frozen and cut off."""
