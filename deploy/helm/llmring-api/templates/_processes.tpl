@@ -1,0 +1,112 @@
+{{/*
+Every process: its arguments, what it reaches, and who calls it. `calledBy` names processes; the gateway is open to
+whoever `networkPolicy.gatewayFrom` lets in. Consumers are called by nobody and have no Service.
+*/}}
+{{- define "llmring.processes" -}}
+gateway:
+  args: [serve, gateway]
+  reaches: [kafka, redis]
+  calls: [registry, ingest, auth, receipts]
+  service: true
+registry:
+  args: [serve, registry]
+  reaches: [kafka, database]
+  calls: []
+  calledBy: [gateway, ingest, receipts, rater]
+  service: true
+ingest:
+  args: [serve, ingest]
+  reaches: [kafka, database, redis]
+  calls: [registry]
+  calledBy: [gateway]
+  service: true
+auth:
+  args: [serve, auth]
+  reaches: [kafka, database]
+  calls: []
+  calledBy: [gateway]
+  service: true
+receipts:
+  args: [serve, receipts]
+  reaches: [kafka, database]
+  calls: [registry]
+  calledBy: [gateway]
+  service: true
+rater:
+  args: [worker, rater]
+  reaches: [kafka, database]
+  calls: [registry]
+  service: false
+issuer:
+  args: [worker, issuer]
+  reaches: [kafka, database]
+  calls: []
+  service: false
+{{- end }}
+
+{{/* The environment of a process or of the migration: (dict "root" $ "process" "gateway"). */}}
+{{- define "llmring.env" -}}
+{{- $values := .root.Values }}
+{{- $name := .process }}
+{{- $process := get (include "llmring.processes" .root | fromYaml) $name | default (dict "reaches" (list "kafka" "database") "calls" list) }}
+- name: LLMRING_KAFKA_BOOTSTRAP
+  value: {{ $values.kafka.bootstrap | quote }}
+- name: LLMRING_LOG_LEVEL
+  value: {{ $values.settings.logLevel | quote }}
+- name: LLMRING_LOG_FORMAT
+  value: json
+{{- if has "database" $process.reaches }}
+- name: LLMRING_DATABASE_URL
+  valueFrom:
+    secretKeyRef: {name: {{ $values.database.existingSecret | quote }}, key: {{ $values.database.urlKey | quote }}}
+{{- end }}
+{{- if has "redis" $process.reaches }}
+- name: LLMRING_REDIS_URL
+  valueFrom:
+    secretKeyRef: {name: {{ $values.redis.existingSecret | quote }}, key: {{ $values.redis.urlKey | quote }}}
+{{- end }}
+{{- range $called := $process.calls }}
+- name: LLMRING_{{ upper $called }}_URL
+  value: http://{{ include "llmring.fullname" $.root }}-{{ $called }}:8080
+{{- end }}
+{{- if eq $name "gateway" }}
+- name: LLMRING_METRICS_PORT
+  value: "9090"
+- name: LLMRING_PRINCIPAL_SEED
+  valueFrom:
+    secretKeyRef: {name: {{ $values.principal.existingSecret | quote }}, key: {{ $values.principal.seedKey | quote }}}
+- name: LLMRING_ANONYMOUS_REQUESTS_PER_MINUTE
+  value: {{ $values.settings.anonymousRequestsPerMinute | int | quote }}
+{{- with $values.settings.trustedProxies }}
+- name: LLMRING_TRUSTED_PROXIES
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- end }}
+{{- if has $name (list "registry" "ingest" "auth" "receipts") }}
+- name: LLMRING_PRINCIPAL_PUBLIC_KEYS
+  valueFrom:
+    secretKeyRef: {name: {{ $values.principal.existingSecret | quote }}, key: {{ $values.principal.publicKeysKey | quote }}}
+{{- end }}
+{{- if has $name (list "receipts" "issuer") }}
+- name: LLMRING_RECEIPTS_SIGNING_SEED
+  valueFrom:
+    secretKeyRef: {name: {{ $values.receiptsSigning.existingSecret | quote }}, key: {{ $values.receiptsSigning.seedKey | quote }}}
+{{- end }}
+{{- if and (eq $name "auth") $values.settings.publicUrl }}
+- name: LLMRING_PUBLIC_URL
+  value: {{ $values.settings.publicUrl | quote }}
+{{- end }}
+{{- if and (eq $name "migrate") $values.kafka.replicationFactor }}
+- name: LLMRING_KAFKA_REPLICATION_FACTOR
+  value: {{ $values.kafka.replicationFactor | int | quote }}
+{{- end }}
+{{- if and $values.telemetry.otlpEndpoint (ne $name "migrate") }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ $values.telemetry.otlpEndpoint | quote }}
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ $values.telemetry.sampleRatio | quote }}
+{{- end }}
+{{- with $values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,126 @@
+"""Who may reach whom, by the network policies of the chart."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.separate import SERVICES, WORKERS
+from tests.deploy import chart
+from tests.deploy.chart import Manifest
+
+PROCESSES = [*SERVICES, *WORKERS]
+PORTS = {"postgres": 5432, "redis": 6379, "kafka": 9092}
+
+
+@pytest.fixture(scope="module")
+def manifests(helm: Path) -> list[Manifest]:
+    """With default values."""
+    return chart.render(helm)
+
+
+def test_every_pod_has_a_policy_for_both_ways(manifests: list[Manifest]) -> None:
+    for name, _ in chart.list_pods(manifests):
+        policy = chart.get_one(manifests, "NetworkPolicy", name)["spec"]
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_only_the_gateway_lets_strangers_in_and_only_to_its_public_port(manifests: list[Manifest]) -> None:
+    for name, _ in chart.list_pods(manifests):
+        rules = chart.get_one(manifests, "NetworkPolicy", name)["spec"]["ingress"]
+        open_ports = [port["port"] for rule in rules if not rule.get("from") for port in rule["ports"]]
+        assert open_ports == (["http"] if name == "gateway" else []), name
+
+
+def test_a_service_lets_in_those_that_call_it_and_nobody_else(manifests: list[Manifest]) -> None:
+    called = {name: _callers_by_environment(manifests, name) for name in PROCESSES}
+    assert called["registry"] == {"gateway", "ingest", "receipts", "rater"}
+    for name in [each for each in PROCESSES if each != "gateway"]:
+        assert _let_in(manifests, name, "internal") == called[name], name
+
+
+def test_a_process_can_reach_what_its_environment_names(manifests: list[Manifest]) -> None:
+    for name in PROCESSES:
+        rules = chart.get_one(manifests, "NetworkPolicy", name)["spec"]["egress"]
+        free = {port["port"] for rule in rules if "to" not in rule for port in rule["ports"]}
+        variables = _variables(manifests, name)
+        wanted = {53, PORTS["kafka"]}
+        wanted |= {PORTS["postgres"]} if "LLMRING_DATABASE_URL" in variables else set()
+        wanted |= {PORTS["redis"]} if "LLMRING_REDIS_URL" in variables else set()
+        assert free == wanted, name
+        for called in [each for each in SERVICES if f"LLMRING_{each.upper()}_URL" in variables]:
+            labels = _labels(manifests, called)
+            assert any(_lets(rule.get("to", []), labels) for rule in rules), f"{name} cannot reach {called}"
+
+
+def test_metrics_are_for_the_monitoring_namespace_alone_and_only_when_wanted(helm: Path) -> None:
+    for wanted in ("metrics.enabled", "metrics.scrapeAnnotations", "metrics.podMonitor.enabled"):
+        manifests = chart.render(helm, f"{wanted}=true")
+        for name in PROCESSES:
+            rules = chart.get_one(manifests, "NetworkPolicy", name)["spec"]["ingress"]
+            [metrics] = [rule for rule in rules if _namespaces(rule) == ["monitoring"]]
+            assert metrics["ports"] == [{"port": "metrics" if name == "gateway" else "internal"}]
+    manifests = chart.render(helm)
+    for name in PROCESSES:
+        rules = chart.get_one(manifests, "NetworkPolicy", name)["spec"]["ingress"]
+        assert not [rule for rule in rules if _namespaces(rule)]
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "ports"),
+    [("kafka:9092", {9092}), ("a.b:9092,c.d:9093", {9092, 9093}), ("a:9094,b:9094", {9094})],
+)
+def test_the_ports_of_all_brokers_are_open(helm: Path, bootstrap: str, ports: set[int]) -> None:
+    manifests = chart.render(helm, values={"kafka": {"bootstrap": bootstrap}})
+    rules = chart.get_one(manifests, "NetworkPolicy", "rater")["spec"]["egress"]
+    free = {port["port"] for rule in rules if "to" not in rule for port in rule["ports"]}
+    assert free == {53, 5432, *ports}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [("http://c:4318", 4318), ("https://c.example.com", 443), ("http://c.example.com/otlp", 80)],
+)
+def test_the_way_to_the_collector_is_open(helm: Path, endpoint: str, port: int) -> None:
+    manifests = chart.render(helm, f"telemetry.otlpEndpoint={endpoint}")
+    for name in PROCESSES:
+        rules = chart.get_one(manifests, "NetworkPolicy", name)["spec"]["egress"]
+        assert port in {each["port"] for rule in rules for each in rule["ports"]}
+
+
+def _callers_by_environment(manifests: list[Manifest], called: str) -> set[str]:
+    variable = f"LLMRING_{called.upper()}_URL"
+    return {name for name in PROCESSES if variable in _variables(manifests, name)}
+
+
+def _variables(manifests: list[Manifest], name: str) -> set[str]:
+    [container] = chart.get_one(manifests, "Deployment", name)["spec"]["template"]["spec"]["containers"]
+    return {each["name"] for each in container["env"]}
+
+
+def _labels(manifests: list[Manifest], name: str) -> dict[str, str]:
+    pod = chart.pod_of(chart.get_one(manifests, "Deployment", name))
+    labels: dict[str, str] = pod["metadata"]["labels"]
+    return labels
+
+
+def _let_in(manifests: list[Manifest], name: str, port: str) -> set[str]:
+    rules = chart.get_one(manifests, "NetworkPolicy", name)["spec"]["ingress"]
+    return {
+        other
+        for other in PROCESSES
+        for rule in rules
+        if {"port": port} in rule["ports"] and _lets(rule["from"], _labels(manifests, other))
+    }
+
+
+def _lets(peers: list[dict[str, Any]], labels: dict[str, str]) -> bool:
+    return any(chart.is_selected(peer["podSelector"]["matchLabels"], labels) for peer in peers)
+
+
+def _namespaces(rule: dict[str, Any]) -> list[str]:
+    return [
+        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for peer in rule.get("from", [])
+        if "namespaceSelector" in peer
+    ]
