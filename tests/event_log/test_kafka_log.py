@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from shared.contracts.topics import USAGE_DEAD
-from shared.event_log import PostgresPositions, Slice, dead_letter
+from shared.contracts.topics import RETENTION, TOPICS, USAGE_DEAD
+from shared.event_log import Poison, PostgresPositions, Slice, dead_letter
 from shared.event_log.kafka import KafkaEventLog, open_kafka_event_log
 from shared.event_log.kafka.clients import build_member, build_producer, build_reader
 from shared.event_log.kafka.writer import partition_of
@@ -146,7 +146,7 @@ async def test_a_foreign_record_without_key_or_value_passes_and_can_be_dead_lett
     assert (first.key, first.value) == (b"key", None)
     assert (second.key, second.value) == (b"", b"\xff\xfe")
     async with log.tail(USAGE_DEAD) as dead:
-        await dead_letter(log, first, "no value")
+        await dead_letter(log, [Poison(first, "no value")])
         while (found := await anext(dead)).headers[0] != ("dead-letter-reason", b"no value"):
             pass  # another test's
     assert found.value == b""
@@ -167,6 +167,11 @@ async def test_a_topic_is_stamped_by_the_broker(log: KafkaEventLog, topic: str) 
     await log.append(topic, numbered(1))
     (record,) = await read_all(log, topic)
     assert record.appended_at.tzinfo is not None
+
+
+async def test_topics_are_created_with_the_retention_that_they_need(log: KafkaEventLog) -> None:
+    await log.ensure_topics(TOPICS)
+    assert {name: (await log.describe(name)).retention for name in TOPICS} == RETENTION
 
 
 async def test_positions_are_kept_per_group_and_topic(results: Results, positions: PostgresPositions) -> None:
