@@ -3,13 +3,14 @@
 Run as `python -m bench.silent serve`. It takes the measuring out before any other module takes it in.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import prometheus_client
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 import shared.telemetry.requests
 import shared.web.observed
+from shared.web.observed import Lane
 
 
 def silence() -> None:
@@ -25,8 +26,17 @@ def _nothing(*_arguments: object, **_options: object) -> None:
     """Measure nothing."""
 
 
-def _bare(app: ASGIApp, service: str, lanes: Collection[str]) -> ASGIApp:  # noqa: ARG001 - as the original
-    return app
+def _bare(app: ASGIApp, service: str, lanes: Mapping[str, Lane]) -> ASGIApp:  # noqa: ARG001 - as the original
+    by_path = {path: lane for route, lane in lanes.items() for path in (route, f"{route}/")}
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        lane = by_path.get(scope["path"])
+        if lane is None:
+            await app(scope, receive, send)
+        else:
+            await lane(scope, receive, send)
+
+    return call
 
 
 def main() -> None:

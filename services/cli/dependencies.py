@@ -72,10 +72,11 @@ async def _look_at_topic(event_log: EventLog, topic: str, partitions: int) -> Lo
         return Look(topic, "problem", "there is no such topic; run llmring-api migrate")
     except UnavailableError as error:
         return Look(topic, "problem", _reason(error))
-    return _judge_topic(topic, partitions, state)
+    return judge_topic(topic, partitions, state)
 
 
-def _judge_topic(topic: str, partitions: int, state: TopicState) -> Look:
+def judge_topic(topic: str, partitions: int, state: TopicState) -> Look:
+    """What to say of a topic that must have so many partitions."""
     if state.partitions != partitions:
         return Look(topic, "problem", f"{state.partitions} partitions instead of {partitions}")
     if state.copies is None or state.in_sync is None or state.must_be_in_sync is None:

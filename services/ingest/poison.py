@@ -1,6 +1,7 @@
 """Reading `usage.logged`: what only a foreign producer could have got wrong is found before it is stored."""
 
 from datetime import UTC
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -13,7 +14,19 @@ from shared.pricing.versions import parse_version
 
 _LARGEST: Final = MAX_LATENCY_MS  # the largest number that the API lets in; millions of it fit into a bigint
 
+_NUL: Final = b"\\u0000"
+
 _decoder = msgspec.json.Decoder(UsageLogged)
+_counts_of = attrgetter(
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "audio_input_tokens",
+    "audio_output_tokens",
+)
 
 
 class PoisonError(Exception):
@@ -37,18 +50,25 @@ def read_event(stored: StoredRecord) -> tuple[bytes, UsageLogged]:
         raise PoisonError(f"it cannot be decoded: {error}") from None
     if event.v != 1:
         raise PoisonError(f"its version is {event.v}")
-    for name in event.__struct_fields__:
-        value = getattr(event, name)
-        if isinstance(value, str) and "\0" in value:
-            raise PoisonError(f"{name} contains NUL")
-        if isinstance(value, int) and not 0 <= value <= _LARGEST:
-            raise PoisonError(f"{name} is out of range")
+    if _NUL in stored.value:  # the only way to write one: as itself it is no JSON
+        _refuse_nul(event)
+    if not 0 <= min(counts := _counts_of(event)) <= max(counts) <= _LARGEST:
+        raise PoisonError("a count of tokens is out of range")
+    if event.latency_ms is not None and not 0 <= event.latency_ms <= _LARGEST:
+        raise PoisonError("latency_ms is out of range")
     if event.body_digest is not None and len(event.body_digest) != BODY_DIGEST_BYTES:
         raise PoisonError(f"body_digest has not {BODY_DIGEST_BYTES} bytes")
     if event.registry_version is not None:
         _check_version(event.registry_version)
     _normalize(event)
     return stored.value, event
+
+
+def _refuse_nul(event: UsageLogged) -> None:
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, str) and "\0" in value:
+            raise PoisonError(f"{name} contains NUL")
 
 
 def _check_version(name: str) -> None:

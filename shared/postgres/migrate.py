@@ -97,7 +97,7 @@ async def list_pending(url: str, schemas: Sequence[Schema]) -> list[str]:
 
 
 async def _part(connection: OwnedConnection) -> None:
-    """Close, whether the server takes part in it or not: what was to be done is done, or has failed already."""
+    """Close, whether the server takes part or not: what was to be done is done, or has failed."""
     with contextlib.suppress(OSError):  # TimeoutError is one of these
         await connection.close(timeout=_PART_S)
 

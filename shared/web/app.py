@@ -24,8 +24,8 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from shared import errors
 from shared.contracts.keys import Principal
 from shared.errors import Fault, InvalidFieldError, LLMRingError
-from shared.web.asgi import ClientGoneError, describe, find_header, with_lanes, without_empty_parameters
-from shared.web.observed import observed
+from shared.web.asgi import ClientGoneError, describe, find_header, without_empty_parameters
+from shared.web.observed import Lane, observed
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier
 from shared.web.problems import encode_problem
 from shared.web.schemas import RawSchemaPlugin
@@ -54,7 +54,7 @@ def build_app(
     principals: PrincipalVerifier,
     version: str,
     max_body_bytes: int = 1024 * 1024,
-    lanes: Mapping[str, ASGIApp] | None = None,
+    lanes: Mapping[str, Lane] | None = None,
     documented: Sequence[ControllerRouterHandler] = (),
     schemas: Sequence[OpenAPISchemaPlugin] = (),
 ) -> ASGIApp:
@@ -70,7 +70,7 @@ def build_app(
         principals: checks the gateway's token.
         version: of the OpenAPI document.
         max_body_bytes: larger bodies answer 413 before they are read whole.
-        lanes: applications that answer one path each, of whatever method, without Litestar in between.
+        lanes: answer one path each, of whatever method, without Litestar in between.
         documented: handlers that only describe the lanes in the OpenAPI document.
         schemas: plugins that describe special types in the OpenAPI document.
     """
@@ -105,8 +105,7 @@ def build_app(
         description = Litestar.from_config(options([*handlers, *documented])).openapi_schema
         app.openapi_schema.paths = description.paths
         app.openapi_schema.components = description.components
-    lanes = lanes or {}
-    return observed(with_lanes(without_empty_parameters(app), lanes), service, lanes)
+    return observed(without_empty_parameters(app), service, lanes or {})
 
 
 def answer_exception(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[bytes]:

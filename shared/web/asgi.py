@@ -1,6 +1,6 @@
 """The few ASGI steps that the fast lanes take by hand (ASGI 3.0, HTTP)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.types.asgi_types import ReceiveMessage
@@ -85,8 +85,8 @@ def _chunk(message: ReceiveMessage) -> bytes:
 
 async def send_answer(
     send: Send, status: int, body: bytes, headers: Headers = (), *, content_type: tuple[bytes, bytes] = JSON
-) -> None:
-    """Send a whole answer with its length."""
+) -> int:
+    """Send a whole answer with its length; tells the status again."""
     await send(
         {
             "type": "http.response.start",
@@ -95,6 +95,7 @@ async def send_answer(
         }
     )
     await send({"type": "http.response.body", "body": body, "more_body": False})
+    return status
 
 
 def without_empty_parameters(app: ASGIApp) -> ASGIApp:
@@ -110,18 +111,5 @@ def without_empty_parameters(app: ASGIApp) -> ASGIApp:
             kept = [part for part in query.split(b"&") if part and part.find(b"=") != len(part) - 1]
             scope["query_string"] = b"&".join(kept)
         await app(scope, receive, send)
-
-    return call
-
-
-def with_lanes(app: ASGIApp, lanes: Mapping[str, ASGIApp]) -> ASGIApp:
-    """Wrap an application so that some paths, with or without a slash at the end, go to others."""
-    if not lanes:
-        return app
-    by_path = {**lanes, **{f"{path}/": lane for path, lane in lanes.items()}}
-
-    async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        lane = by_path.get(scope["path"])
-        await (app if lane is None else lane)(scope, receive, send)
 
     return call

@@ -1,6 +1,6 @@
 """Measures every request of a service, and puts its span into the trace of the request it came with."""
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -10,19 +10,23 @@ from shared.telemetry.current import current_headers
 from shared.telemetry.requests import UNMATCHED, RequestMeter
 from shared.telemetry.tracing import Kind, Span, is_tracing, start_span
 
+Lane = Callable[[Scope, Receive, Send], Awaitable[int]]
+"""Answers one path, of whatever method, without a framework, and tells the status of its answer."""
 
-def observed(app: ASGIApp, service: str, lanes: Collection[str]) -> ASGIApp:
+
+def observed(app: ASGIApp, service: str, lanes: Mapping[str, Lane]) -> ASGIApp:
     """Wrap the application of a service.
 
     What it passes on carries the `traceparent` of its own span, if the trace is recorded.
 
     Args:
-        app: of Litestar, or in front of it.
+        app: answers everything that no lane does; of Litestar, or in front of it.
         service: its short name.
-        lanes: paths that Litestar does not see; each is its own template.
+        lanes: by path, which is its own route template; a slash at the end makes no difference.
     """
     meter = RequestMeter(service)
-    routes = {path: lane for lane in lanes for path in (lane, f"{lane}/")}
+    by_path = {path: (route, lane) for route, lane in lanes.items() for path in (route, f"{route}/")}
+    no_lane: tuple[str, None] = ("", None)
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         kind: str = scope["type"]
@@ -32,18 +36,26 @@ def observed(app: ASGIApp, service: str, lanes: Collection[str]) -> ASGIApp:
         started = perf_counter()
         http: Any = scope
         method = http["method"]
+        route, lane = by_path.get(http["path"], no_lane)
         span = _join_trace(http) if is_tracing() else None
-        answer = _Answer(send)
         handled = current_headers.set(http["headers"])
+        status = 0
         try:
-            await app(scope, receive, answer.send)
+            if lane is not None:
+                status = await lane(scope, receive, send)
+            else:
+                answer = _Answer(send)
+                try:
+                    await app(scope, receive, answer.send)
+                finally:
+                    status = answer.status
         finally:
             current_headers.reset(handled)
             # Litestar tells its template as it finds the handler.
-            route = routes.get(http["path"]) or http.get("path_template") or UNMATCHED
-            meter.note(method, route, answer.status, perf_counter() - started)
+            route = route or http.get("path_template") or UNMATCHED
+            meter.note(method, route, status, perf_counter() - started)
             if span is not None:
-                meter.end_span(span, method, route, answer.status, _find_last(http, b"x-request-id"))
+                meter.end_span(span, method, route, status, _find_last(http, b"x-request-id"))
 
     return call
 

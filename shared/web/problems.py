@@ -85,7 +85,7 @@ def encode_problem(error: LLMRingError, scope: Scope) -> tuple[int, bytes, list[
 
 async def send_problem(
     scope: Scope, send: Send, error: LLMRingError, extra_headers: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    """Answer a request with an error."""
+) -> int:
+    """Answer a request with an error; tells the status that it has."""
     status, body, headers = encode_problem(error, scope)
-    await send_answer(send, status, body, headers + (extra_headers or []), content_type=PROBLEM_JSON)
+    return await send_answer(send, status, body, headers + (extra_headers or []), content_type=PROBLEM_JSON)

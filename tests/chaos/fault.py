@@ -3,11 +3,12 @@
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tests.chaos.cluster import Cluster
-from tests.chaos.door import Door
-from tests.chaos.ledger import Ledger
+from tests.chaos.load import Load
+
+EVERYTHING: Final = frozenset(("programs", "kafka", "postgres", "redis"))
 
 
 @dataclass
@@ -15,14 +16,13 @@ class Stage:
     """What faults act upon, and where they say what they saw.
 
     Attributes:
-        door: what callers see.
+        load: the callers, with what they were told.
         complaints: promises that were broken, in words.
         drains_s: how long processes took to end after SIGTERM, by name.
     """
 
     cluster: Cluster
-    ledger: Ledger
-    door: Door
+    load: Load
     complaints: list[str] = field(default_factory=list)
     drains_s: list[tuple[str, float]] = field(default_factory=list)
 
@@ -36,14 +36,14 @@ class Fault(NamedTuple):
     Attributes:
         kind: what happens, as it is counted.
         target: to whom.
-        area: what it takes away. Two faults at the same time have different areas.
+        areas: what it takes away, or needs to be there. Faults at the same time have no area in common.
         strike: does it; when it returns, everything has been given back: processes were started again,
             servers answer, links let through.
     """
 
     kind: str
     target: str
-    area: str
+    areas: frozenset[str]
     strike: Strike
 
     @property

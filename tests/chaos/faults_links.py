@@ -62,13 +62,21 @@ def list_link_faults(stage: Stage) -> list[Fault]:
         ("ingest", "programs", [cluster.links["ingest"]]),
         *((f"broker-{number}", "kafka", [link]) for number, link in kafka),
     ]
-    found = [Fault("slow_network", "all brokers", "kafka", partial(slow_down, [link for _, link in kafka]))]
+    found = [
+        Fault(
+            "slow_network",
+            "all brokers",
+            frozenset(("kafka",)),
+            partial(slow_down, [link for _, link in kafka]),
+        )
+    ]
     for name, area, links in places:
+        areas = frozenset((area,))
         found += [
-            Fault("cut_network", name, area, partial(cut, links)),
-            Fault("silent_network", name, area, partial(swallow, links)),
-            Fault("forgotten_connections", name, area, partial(forget, links)),
+            Fault("cut_network", name, areas, partial(cut, links)),
+            Fault("silent_network", name, areas, partial(swallow, links)),
+            Fault("forgotten_connections", name, areas, partial(forget, links)),
         ]
         if area != "kafka":
-            found.append(Fault("slow_network", name, area, partial(slow_down, links)))
+            found.append(Fault("slow_network", name, areas, partial(slow_down, links)))
     return found

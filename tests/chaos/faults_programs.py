@@ -6,11 +6,13 @@ import signal
 from functools import partial
 
 from tests.chaos.cluster import CONSUMERS, INGESTS, SERVICES
-from tests.chaos.fault import Fault, Stage
+from tests.chaos.fault import EVERYTHING, Fault, Stage
 from tests.servers.process import answers
 
 FREEZE_S = 10.0
 """Longer than the session of a consumer group's member, 6 s."""
+
+PROGRAMS = frozenset(("programs",))
 
 _DRAIN_S = 17.0
 """15 s are promised; the rest is for a busy machine."""
@@ -101,19 +103,19 @@ async def power_cut(stage: Stage, _chance: random.Random) -> None:
 
 def list_program_faults() -> list[Fault]:
     """All of them."""
-    found = [Fault("power_cut", "everything", "everything", power_cut)]
+    found = [Fault("power_cut", "everything", EVERYTHING, power_cut)]
     for name in (*SERVICES, *INGESTS):
         found += [
-            Fault("kill_service", name, "programs", partial(kill, name)),
-            Fault("term_service", name, "programs", partial(terminate, name)),
-            Fault("freeze_service", name, "programs", partial(freeze, name, 6.0)),
+            Fault("kill_service", name, PROGRAMS, partial(kill, name)),
+            Fault("term_service", name, PROGRAMS, partial(terminate, name)),
+            Fault("freeze_service", name, PROGRAMS, partial(freeze, name, 6.0)),
         ]
     for name in CONSUMERS:
         found += [
-            Fault("kill_consumer", name, "programs", partial(kill, name)),
-            Fault("term_consumer", name, "programs", partial(terminate, name)),
-            Fault("freeze_consumer", name, "programs", partial(freeze, name, FREEZE_S)),
+            Fault("kill_consumer", name, PROGRAMS, partial(kill, name)),
+            Fault("term_consumer", name, PROGRAMS, partial(terminate, name)),
+            Fault("freeze_consumer", name, PROGRAMS, partial(freeze, name, FREEZE_S)),
         ]
-    found.append(Fault("kill_all_consumers", "raters and issuers", "programs", kill_all_consumers))
-    found.append(Fault("rebalance_storm", "raters and issuers", "programs", storm))
+    found.append(Fault("kill_all_consumers", "raters and issuers", PROGRAMS, kill_all_consumers))
+    found.append(Fault("rebalance_storm", "raters and issuers", PROGRAMS, storm))
     return found

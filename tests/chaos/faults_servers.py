@@ -11,10 +11,19 @@ from functools import partial
 
 from shared.errors import UnavailableError
 from shared.postgres import open_connection
-from tests.chaos.fault import Fault, Stage
+from tests.chaos.fault import EVERYTHING, Fault, Stage
+from tests.chaos.ledger import Account
+from tests.chaos.load import Load
+from tests.chaos.records import Work
 from tests.servers.process import wait_until
 from tests.servers.redis import ask_redis
 from tests.servers.server import Server
+
+KAFKA = frozenset(("kafka",))
+POSTGRES = frozenset(("postgres",))
+REDIS = frozenset(("redis",))
+MEMORY = REDIS | POSTGRES
+"""What Redis knows is lost: Postgres has to be there, see `lose_both_stores`."""
 
 FREEZE_BROKER_S = 10.0
 """Longer than the session of a broker, 2 s, and of the consumers whose group it coordinates, 6 s."""
@@ -83,14 +92,14 @@ async def take_kafka_away(stage: Stage, chance: random.Random) -> None:
     await _together(*(server.pause if frozen else server.kill for server in servers))
     try:
         await asyncio.sleep(_SETTLED_S)
-        before, refused_before = len(stage.ledger.acknowledged), stage.door.count_refusals()
+        before, refused_before = len(stage.load.ledger.acknowledged), stage.load.door.count_refusals()
         await asyncio.sleep(_AWAY_S - _SETTLED_S)
-        after, refused_after = len(stage.ledger.acknowledged), stage.door.count_refusals()
+        after, refused_after = len(stage.load.ledger.acknowledged), stage.load.door.count_refusals()
     finally:
         await _together(*(server.resume if frozen else server.start for server in servers))
     if after != before:
         stage.complaints.append(f"{after - before} records were acknowledged while two brokers were away")
-    if refused_after == refused_before and not stage.door.is_gateway_away():
+    if refused_after == refused_before and not stage.load.door.is_gateway_away():
         stage.complaints.append("nobody was told 503 while two brokers were away")
 
 
@@ -142,6 +151,37 @@ async def flush_redis(stage: Stage, _chance: random.Random) -> None:
     await asyncio.to_thread(ask_redis, stage.cluster.redis.address, "FLUSHALL")
 
 
+async def lose_both_stores(stage: Stage, chance: random.Random) -> None:
+    """Postgres freezes, and then Redis loses its memory: nobody can tell a repetition from a new record.
+
+    So keys that were used before are used again meanwhile. They may be refused, until Postgres is back, and
+    must not be answered otherwise than before.
+    """
+    load = stage.load
+    used = [await _log_one(load, chance) for _ in range(2)]
+    try:
+        await asyncio.to_thread(stage.cluster.postgres.pause)
+        await asyncio.sleep(_SETTLED_S)
+        async with asyncio.TaskGroup() as again:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SETTLED_S):
+                    used.append(await _log_one(load, chance))
+            await flush_redis(stage, chance)
+            for account, work in used:
+                again.create_task(load.repeat(account, work))
+                again.create_task(load.offer_other_body(account, work))
+            await asyncio.sleep(_SETTLED_S * 2)
+            await asyncio.to_thread(stage.cluster.postgres.resume)
+    finally:
+        await asyncio.to_thread(stage.cluster.postgres.resume)
+
+
+async def _log_one(load: Load, chance: random.Random) -> tuple[Account, Work]:
+    account, work = chance.choice(load.accounts), load.make_one()
+    await load.deliver(account, work)
+    return account, work
+
+
 async def _tell_postgres(stage: Stage, *statements: str) -> None:
     async with asyncio.timeout(30):
         while True:
@@ -163,25 +203,26 @@ def list_server_faults(stage: Stage) -> list[Fault]:
     cluster = stage.cluster
     postgres, redis = cluster.postgres, cluster.redis
     found = [
-        Fault("kafka_away", "two brokers", "kafka", take_kafka_away),
-        Fault("leader_change", "all partitions", "kafka", change_leaders),
-        Fault("kill_controller", "the leading one", "kafka", kill_controller),
-        Fault("kill_postgres", "postgres", "postgres", partial(kill_server, postgres, (0.0, 4.0))),
-        Fault("restart_postgres", "postgres", "postgres", partial(stop_server, postgres)),
-        Fault("crash_postgres_backend", "postgres", "postgres", crash_backend),
-        Fault("freeze_postgres", "postgres", "postgres", partial(freeze_server, postgres, FREEZE_STORE_S)),
-        Fault("cut_postgres_connections", "postgres", "postgres", cut_connections),
-        Fault("slow_disk", "postgres", "postgres", slow_commits),
-        Fault("kill_redis", "redis", "redis", partial(kill_server, redis, (1.0, 5.0))),
-        Fault("freeze_redis", "redis", "redis", partial(freeze_server, redis, FREEZE_STORE_S)),
-        Fault("flush_redis", "redis", "redis", flush_redis),
+        Fault("kafka_away", "two brokers", KAFKA, take_kafka_away),
+        Fault("leader_change", "all partitions", KAFKA, change_leaders),
+        Fault("kill_controller", "the leading one", KAFKA, kill_controller),
+        Fault("kill_postgres", "postgres", POSTGRES, partial(kill_server, postgres, (0.0, 4.0))),
+        Fault("restart_postgres", "postgres", POSTGRES, partial(stop_server, postgres)),
+        Fault("crash_postgres_backend", "postgres", POSTGRES, crash_backend),
+        Fault("freeze_postgres", "postgres", POSTGRES, partial(freeze_server, postgres, FREEZE_STORE_S)),
+        Fault("cut_postgres_connections", "postgres", POSTGRES, cut_connections),
+        Fault("slow_disk", "postgres", POSTGRES, slow_commits),
+        Fault("both_stores_lost", "postgres and redis", EVERYTHING, lose_both_stores),
+        Fault("kill_redis", "redis", MEMORY, partial(kill_server, redis, (1.0, 5.0))),
+        Fault("freeze_redis", "redis", REDIS, partial(freeze_server, redis, FREEZE_STORE_S)),
+        Fault("flush_redis", "redis", MEMORY, flush_redis),
     ]
     for number, broker in cluster.brokers.servers.items():
         name = f"broker-{number}"
         found += [
-            Fault("kill_broker", name, "kafka", partial(kill_server, broker, (0.5, 4.0))),
-            Fault("restart_broker", name, "kafka", partial(stop_server, broker)),
-            Fault("freeze_broker", name, "kafka", partial(freeze_server, broker, FREEZE_BROKER_S)),
-            Fault("slow_disk", name, "kafka", partial(stutter, broker)),
+            Fault("kill_broker", name, KAFKA, partial(kill_server, broker, (0.5, 4.0))),
+            Fault("restart_broker", name, KAFKA, partial(stop_server, broker)),
+            Fault("freeze_broker", name, KAFKA, partial(freeze_server, broker, FREEZE_BROKER_S)),
+            Fault("slow_disk", name, KAFKA, partial(stutter, broker)),
         ]
     return found

@@ -93,9 +93,12 @@ class Load:
 
     async def probe(self, account: Account) -> None:
         """Log one record of an account, until it is acknowledged."""
+        await self.deliver(account, self.make_one())
+
+    def make_one(self) -> Work:
+        """A new request with one record."""
         assert self._source is not None
-        work = self._source.make_work()
-        await self.deliver(account, one(work.records[0]))
+        return one(self._source.make_work().records[0])
 
     async def deliver(self, account: Account, work: Work) -> None:
         """Send until acknowledged."""

@@ -1,6 +1,7 @@
 """Which faults, in which order, by a seed."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -8,6 +9,9 @@ from tests.chaos.fault import Fault
 
 PAIR_SHARE: Final = 0.25
 AT_ONCE: Final = 3
+
+BEYOND: Final = frozenset(("both_stores_lost",))
+"""Kinds that are more than the product promises to bear; made only when they are asked for."""
 
 Slot: TypeAlias = tuple[Fault, ...]
 """Faults that happen at the same time, each in an area of its own."""
@@ -22,9 +26,9 @@ def plan_short(faults: Sequence[Fault], chance: random.Random) -> list[Slot]:
     while left:
         slot: Slot = (left.pop(),)
         while len(slot) < AT_ONCE and (partners := [fault for fault in left if _may_join(slot, fault)]):
-            # From the area that has the most left, so that few are alone at the end.
-            areas = [fault.area for fault in left]
-            partner = max(partners, key=lambda fault: areas.count(fault.area))
+            # From the areas that have the most left, so that few are alone at the end.
+            counts = Counter(fault.areas for fault in left)
+            partner = max(partners, key=lambda fault: counts[fault.areas])
             left.remove(partner)
             slot = (*slot, partner)
         slots.append(slot)
@@ -47,5 +51,4 @@ def plan_long(faults: Sequence[Fault], chance: random.Random) -> Iterator[Slot]:
 
 
 def _may_join(slot: Slot, fault: Fault) -> bool:
-    areas = {each.area for each in slot}
-    return fault.area not in areas and "everything" not in {*areas, fault.area}
+    return all(fault.areas.isdisjoint(each.areas) for each in slot)

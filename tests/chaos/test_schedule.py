@@ -4,7 +4,7 @@ import itertools
 import random
 from collections import Counter
 
-from tests.chaos.fault import Fault, Stage
+from tests.chaos.fault import EVERYTHING, Fault, Stage
 from tests.chaos.schedule import plan_long, plan_short
 
 
@@ -13,10 +13,14 @@ async def nothing(_stage: Stage, _chance: random.Random) -> None:
 
 
 FAULTS = [
-    *(Fault(f"kafka-{n}", target, "kafka", nothing) for n in range(6) for target in ("a", "b")),
-    *(Fault(f"postgres-{n}", "a", "postgres", nothing) for n in range(5)),
-    *(Fault(f"programs-{n}", target, "programs", nothing) for n in range(6) for target in ("a", "b", "c")),
-    Fault("power_cut", "everything", "everything", nothing),
+    *(Fault(f"kafka-{n}", target, frozenset(("kafka",)), nothing) for n in range(6) for target in ("a", "b")),
+    *(Fault(f"postgres-{n}", "a", frozenset(("postgres",)), nothing) for n in range(5)),
+    *(
+        Fault(f"programs-{n}", target, frozenset(("programs",)), nothing)
+        for n in range(6)
+        for target in ("a", "b", "c")
+    ),
+    Fault("power_cut", "everything", EVERYTHING, nothing),
 ]
 
 
@@ -46,6 +50,6 @@ def test_faults_that_meet_are_of_different_areas_and_a_power_cut_is_alone() -> N
     ]
     assert any(len(slot) > 1 for slot in slots)
     for slot in slots:
-        areas = [fault.area for fault in slot]
+        areas = [area for fault in slot for area in fault.areas]
         assert len(set(areas)) == len(areas)
-        assert areas == ["everything"] or "everything" not in areas
+        assert len(slot) == 1 or EVERYTHING not in {fault.areas for fault in slot}

@@ -63,7 +63,7 @@ async def see_progress(clients: list[Client]) -> None:
     before = [len(client.answers) for client in clients]
     await asyncio.sleep(2)
     async with asyncio.timeout(20):
-        while any(len(c.answers) < n + 3 for c, n in zip(clients, before, strict=True)):  # noqa: ASYNC110 - see above
+        while any(len(c.answers) < n + 3 for c, n in zip(clients, before, strict=True)):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.1)
 
 

@@ -60,6 +60,7 @@ async def deadlocks(street: Street) -> int:
     return int(row["deadlocks"])
 
 
+@pytest.mark.slow
 async def test_two_raters_with_the_same_sums_in_opposite_order_do_not_deadlock(street: Street) -> None:
     before = await deadlocks(street)
     raters = [await street.open_recorder() for _ in range(2)]
@@ -84,6 +85,7 @@ async def test_two_raters_with_the_same_sums_in_opposite_order_do_not_deadlock(s
     await street.assert_rollups_add_up()
 
 
+@pytest.mark.slow
 async def test_raters_and_callers_with_the_same_keys_in_opposite_order_do_not_deadlock(
     street: Street,
 ) -> None:

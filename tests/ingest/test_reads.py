@@ -49,6 +49,7 @@ async def test_reads_say_soon_that_postgres_is_away_and_heal_by_themselves(
     assert entry["model"] == "m-1"
 
 
+@pytest.mark.slow
 async def test_connections_that_lead_nowhere_after_a_failover_are_replaced(
     street: Street, to_postgres: Way
 ) -> None:

@@ -40,9 +40,9 @@ def break_down() -> None:
     raise UnavailableError("the secret reason")
 
 
-async def lane(scope: Any, receive: Any, send: Any) -> None:
+async def lane(scope: Any, receive: Any, send: Any) -> int:
     """A path without Litestar."""
-    await send_answer(send, 200, b"{}")
+    return await send_answer(send, 200, b"{}")
 
 
 @pytest.fixture(params=["in_process", "over_http"])

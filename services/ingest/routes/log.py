@@ -14,7 +14,7 @@ import msgspec
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import HeaderParameter
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import Receive, Scope, Send
 
 from services.ingest.accept import Acceptance, Accepted
 from shared.contracts.keys import SCOPE_LOG, Principal
@@ -40,6 +40,7 @@ from shared.web.asgi import (
     request_id_of,
     send_answer,
 )
+from shared.web.observed import Lane
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier, require_scope
 from shared.web.problems import PROBLEM_JSON, Problem, problem_of, send_problem
 
@@ -47,7 +48,7 @@ _REPLAYED = [(b"idempotent-replayed", b"true")]
 _encoder = msgspec.json.Encoder()
 _log = logging.getLogger(__name__)
 
-Answering = Callable[[Scope, Receive, Send, Principal], Awaitable[None]]
+Answering = Callable[[Scope, Receive, Send, Principal], Awaitable[int]]
 
 
 class LogBatch(msgspec.Struct):
@@ -77,17 +78,17 @@ class BatchAnswer(msgspec.Struct):
     results: list[BatchResult]
 
 
-def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> dict[str, ASGIApp]:
-    """The applications that take records in, by path."""
+def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> dict[str, Lane]:
+    """What takes records in, by path."""
 
-    async def answer_log(scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
+    async def answer_log(scope: Scope, receive: Receive, send: Send, principal: Principal) -> int:
         body = await read_body(scope, receive, MAX_LOG_BODY_BYTES)
         key = find_only_header(scope["headers"], b"idempotency-key")
         accepted = await acceptance.accept(principal, body, key, _event_headers(scope))
         (IDEMPOTENT_REPLAYS if accepted.replayed else RECORDS_ACCEPTED).inc()
-        await send_answer(send, 200, accepted.answer, _REPLAYED if accepted.replayed else ())
+        return await send_answer(send, 200, accepted.answer, _REPLAYED if accepted.replayed else ())
 
-    async def answer_batch(scope: Scope, receive: Receive, send: Send, principal: Principal) -> None:
+    async def answer_batch(scope: Scope, receive: Receive, send: Send, principal: Principal) -> int:
         body = await read_body(scope, receive, MAX_BATCH_BODY_BYTES)
         outcomes = await acceptance.accept_batch(principal, body, _event_headers(scope))
         accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
@@ -102,31 +103,28 @@ def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> d
         ]
         summary = {"accepted": accepted, "rejected": len(outcomes) - accepted}
         if accepted:
-            await send_answer(send, 200, _encoder.encode({**summary, "results": results}))
-            return
+            return await send_answer(send, 200, _encoder.encode({**summary, "results": results}))
         refused = InvalidFieldError("None of the records of the batch was accepted.")
         problem = problem_of(refused, instance=scope["path"], request_id=request_id_of(scope))
         document = {**msgspec.to_builtins(problem), **summary, "results": results}
-        await send_answer(send, problem.status, _encoder.encode(document), content_type=PROBLEM_JSON)
+        return await send_answer(send, problem.status, _encoder.encode(document), content_type=PROBLEM_JSON)
 
-    def lane(answer: Answering) -> ASGIApp:
-        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+    def lane(answer: Answering) -> Lane:
+        async def run(scope: Scope, receive: Receive, send: Send) -> int:
             try:
                 if scope["method"] != "POST":  # type: ignore[typeddict-item]  # a WebSocket has no method
-                    await send_problem(
-                        scope, send, MethodNotAllowedError("Send a POST."), [(b"allow", b"POST")]
-                    )
-                    return
+                    refused = MethodNotAllowedError("Send a POST.")
+                    return await send_problem(scope, send, refused, [(b"allow", b"POST")])
                 principal = principals.verify(find_header(scope["headers"], PRINCIPAL_HEADER))
                 require_scope(principal, SCOPE_LOG)
-                await answer(scope, receive, send, principal)
+                return await answer(scope, receive, send, principal)
             except ClientGoneError:
-                return
+                return 0
             except LLMRingError as error:
-                await send_problem(scope, send, error)
+                return await send_problem(scope, send, error)
             except Exception as error:
                 _log.exception("unexpected error on %s", describe(scope))
-                await send_problem(scope, send, LLMRingError(str(error)))
+                return await send_problem(scope, send, LLMRingError(str(error)))
 
         return run
 
