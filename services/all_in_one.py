@@ -32,7 +32,7 @@ from shared.web.principal import PrincipalMint, PrincipalVerifier
 
 MAX_COUNTED_KEYS: Final = 100_000
 MAX_COUNTED_ADDRESSES: Final = 10_000
-KEEP_CLAIMS: Final = timedelta(hours=24)
+KEEP_CLAIMS: Final = timedelta(hours=2)
 """How long Redis knows what an idempotency key stands for. Postgres knows it for ever."""
 SCHEMAS: Final[tuple[Schema, ...]] = (registry.SCHEMA, ingest.SCHEMA, auth.SCHEMA, receipts.SCHEMA)
 

@@ -5,7 +5,6 @@ Status 0: every promise was kept. Status 1: one was not; the report and the logs
 
 import argparse
 import asyncio
-import logging
 import secrets
 import sys
 
@@ -19,8 +18,6 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="every kind of fault once")
     parser.add_argument("--only", default="", help="kinds of fault, with commas, to look into something")
     asked = parser.parse_args()
-    # The client library tells of every connection that is refused, which is what this is about.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
     print(f"seed {seed}", flush=True)
     only = tuple(kind for kind in asked.only.split(",") if kind)

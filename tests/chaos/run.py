@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import random
 import time
 from collections.abc import Iterable, Iterator
@@ -200,6 +201,8 @@ def _shown(seconds: float | None) -> str:
 
 async def run_chaos(plan: Plan) -> Report:
     """Do it all, write the report, keep the logs of all processes, and leave nothing running."""
+    # The library tells of every connection that is refused, which is what this is about.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     OUT.mkdir(exist_ok=True)
     run = Run(plan)
     try:

@@ -1,5 +1,6 @@
 """The chart passes `helm lint`, and what it renders fits the schemas of Kubernetes."""
 
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from tests.deploy import chart
 from tests.deploy.documents import write_yaml
 from tests.deploy.schemas import LOCATION, VERSIONS
+from tests.docs.pages import ROOT, get_page
 
 EVERYTHING: dict[str, Any] = {
     "image": {"digest": f"sha256:{'ab' * 32}", "pullSecrets": ["registry"]},
@@ -99,6 +101,20 @@ def test_the_check_would_notice_a_misspelt_field(
 ) -> None:
     text = chart.render_text(helm).replace("readOnlyRootFilesystem", "readOnlyRootFileSystem")
     assert check(kubeconform, kubernetes_schemas, VERSIONS[-1], text).returncode != 0
+
+
+def test_the_command_of_the_page_installs_something(helm: Path) -> None:
+    [command] = [
+        block.text.partition("helm test")[0].replace("\\\n", " ")
+        for block in get_page("docs/deployment.md").blocks
+        if block.text.startswith("helm install")
+    ]
+    words = [word for word in shlex.split(command)[2:] if word not in ("--wait", "--timeout", "15m")]
+    done = subprocess.run([helm, "template", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kafka = "kafka-0.kafka:9092,kafka-1.kafka:9092,kafka-2.kafka:9092"
+    assert f'name: LLMRING_KAFKA_BOOTSTRAP\n              value: "{kafka}"' in done.stdout
+    assert "name: llmring-api-auth\n" in done.stdout
 
 
 def check(kubeconform: Path, schemas: Path, version: str, text: str) -> subprocess.CompletedProcess[str]:

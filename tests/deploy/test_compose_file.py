@@ -11,7 +11,7 @@ import pytest
 from tests.deploy import compose_file
 from tests.deploy.compose_file import OURS, PATH
 from tests.deploy.documents import read_yaml
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, get_page, list_rows
 from tests.servers.kafka.jars import POM
 from tests.servers.postgres import find_binaries
 
@@ -69,6 +69,14 @@ def test_without_a_secret_it_says_how_to_make_one(docker_compose: Path, missing:
     assert "run deploy/compose/make-env.sh" in done.stderr
     with pytest.raises(compose_file.MissingVariableError, match=missing):
         compose_file.read_compose(variables)
+
+
+def test_every_variable_of_the_file_is_on_the_page_or_made_by_the_script() -> None:
+    used = set(re.findall(r"\$\{(\w+):", PATH.read_text()))
+    rows = list_rows(get_page("docs/deployment.md").prose, "in `.env`")
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    made = VARIABLES.keys()
+    assert used - made - {"OTEL_TRACES_SAMPLER_ARG"} == told - {"COMPOSE_PROFILES"}
 
 
 def test_every_process_is_there() -> None:

@@ -1,6 +1,7 @@
 """Case P29 on Kafka: the one number that a group commits never passes a record that is not applied."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
@@ -70,6 +71,20 @@ async def test_these_are_the_settings_that_are_in_effect(kafka_bootstrap: str) -
 
 
 async def test_sigterm_in_the_middle_of_a_failing_record_commits_what_is_finished(
+    stand: Stand, results: Results
+) -> None:
+    arguments = (stand.bootstrap, stand.topic, results.database.url, stand.group)
+    async with member("consume-until-told", *arguments, "failing") as process:
+        await read_lines(process, 5)  # three are applied, and the next one has failed twice
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            assert await process.wait() == 0
+    assert await stand.committed() == 3
+    assert await results.list_values(stand.group) == values_of(numbered(3))
+    assert await stand.finish(results) == values_of(numbered(10))
+
+
+async def test_a_process_that_is_killed_in_the_middle_of_a_record_leaves_it_to_the_next(
     stand: Stand, results: Results
 ) -> None:
     arguments = (stand.bootstrap, stand.topic, results.database.url, stand.group)

@@ -37,6 +37,7 @@ from shared.redis import Firsts, Marks, Redis, open_redis
 from shared.runtime.service import Service
 from shared.web.client import Answer, AsgiUpstream
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalMint, PrincipalVerifier
+from tests.ingest.differences import LATENCY_DIFFERENCES, SUM_DIFFERENCES
 from tests.ingest.prices import APricebook
 from tests.receipts.event_log import FromTheStart
 
@@ -46,31 +47,6 @@ GATEWAY = SigningKey.from_seed(bytes(32))
 PATIENT = timedelta(seconds=10)
 """For tests that are not about time: a busy machine is no outage."""
 CALL = {"provider": "openai", "model": "m-1", "input_tokens": 1000, "output_tokens": 100}
-
-
-SUM_DIFFERENCES = """
-WITH counted AS (
-    SELECT account_id, date_bin($2::text::interval, occurred_at, 'epoch') AS bucket_at,
-           lower(provider) AS provider, model_group, coalesce(origin, '') AS origin,
-           coalesce(alias, '') AS alias, count(*) AS requests, coalesce(sum(cost), 0) AS cost,
-           sum(input_tokens)::bigint AS input_tokens,
-           sum(output_tokens)::bigint AS output_tokens, count(latency_ms) AS timed_requests,
-           coalesce(sum(latency_ms), 0) AS latency_ms
-    FROM usage.logs GROUP BY 1, 2, 3, 4, 5, 6
-), added AS (
-    SELECT account_id, bucket_at, provider, model_group, origin, alias, requests, cost, input_tokens,
-           output_tokens, timed_requests, latency_ms
-    FROM usage.rollups WHERE grain = $1::"char"
-)
-(SELECT * FROM counted EXCEPT SELECT * FROM added)
-UNION ALL (SELECT * FROM added EXCEPT SELECT * FROM counted)
-"""
-
-LATENCY_DIFFERENCES = """
-SELECT grain, provider = '' AS whole, sum(requests), (SELECT count(latency_ms) FROM usage.logs)
-FROM usage.latency_rollups GROUP BY 1, 2
-HAVING sum(requests) <> (SELECT count(latency_ms) FROM usage.logs)
-"""
 
 
 class FalteringLog:
