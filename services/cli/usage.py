@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from datetime import timedelta
 from typing import Final
 
 import click
@@ -21,6 +22,8 @@ from shared.postgres import open_database
 
 _SHOWN: Final = 50
 _TELL_EVERY: Final = 50_000
+_LONGEST_DAY: Final = timedelta(minutes=10)
+"""How long adding up one account's day may take."""
 
 
 @click.group()
@@ -73,7 +76,9 @@ async def _rebuild(url: str, *, only_check: bool) -> Rebuilt:
             told = accounts
             click.echo(f"{accounts} accounts are done, {days} days were added up anew", err=True)
 
-    database = await open_database(url, application_name="llmring-api usage rebuild", max_size=2)
+    database = await open_database(
+        url, application_name="llmring-api usage rebuild", max_size=2, statement_timeout=_LONGEST_DAY
+    )
     try:
         return await rebuild_rollups(database, show, tell, only_check=only_check)
     finally:

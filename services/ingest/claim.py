@@ -162,7 +162,7 @@ class Claims:
 
     async def _flush(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
         if self._cache is None:
-            return await self._insert(claims)
+            return await self._presence.ask(lambda: self._insert(claims))
         if time.monotonic() < self._leave_alone_until:
             raise UnavailableError("The database is not available at the moment.")
         try:
