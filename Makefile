@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format bench bench-stats bench-production bench-telemetry chaos chaos-short lock clean
+.PHONY: help run install test check format bench bench-stats bench-production bench-telemetry chaos chaos-short faults lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@touch $@
 
 test: $(VENV)/.installed-dev ## Run every test; says loudly what this machine cannot run
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --ignore tests/faults $(ARGS)
 
 check: $(VENV)/.installed-dev ## Lint, types, architecture
 	$(BIN)/ruff format --check .
@@ -60,6 +60,9 @@ chaos: $(VENV)/.installed-dev ## Break the whole deployment for half an hour: ma
 
 chaos-short: $(VENV)/.installed-dev ## Every kind of fault once, in under five minutes: make SEED=1 chaos-short
 	SEED=$(SEED) $(BIN)/pytest -n0 -s -m chaos tests/chaos
+
+faults: $(VENV)/.installed-dev ## Fail every single outside call of ingest, rater and issuer, once each
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/faults
 
 lock: $(VENV)/.installed-dev ## Pin the dependencies anew
 	$(BIN)/pip install --quiet uv

@@ -141,7 +141,7 @@ class MetricsOnly:
 
 async def send_metrics(send: Send, render_metrics: RenderMetrics) -> None:
     """Answer with the metrics."""
-    text, media_type = render_metrics()
+    text, media_type = await asyncio.to_thread(render_metrics)  # a long text: others get their turn meanwhile
     await send_answer(send, 200, text, [_NO_STORE], content_type=(b"content-type", media_type.encode()))
 
 

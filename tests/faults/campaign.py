@@ -11,7 +11,7 @@ from tests.faults.calls import SERVERS, Call, Fault, Kind, Moment
 from tests.faults.case import Outcome, run_case
 from tests.faults.street import Servers, Street, open_street
 
-STREETS: Final = 6
+STREETS: Final = 4
 """Cases that run side by side: most of the time of a case is waiting."""
 
 _COUNTED_RUNS: Final = 3

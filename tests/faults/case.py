@@ -24,7 +24,7 @@ from tests.faults.street import Street, new_accounts, new_seed_text
 
 _SETTLE_S: Final = 60.0
 _FIRE_S: Final = 3.0
-_POLL_S: Final = 0.02
+_POLL_S: Final = 0.03
 
 
 @dataclass
@@ -175,6 +175,8 @@ class _Case:
         self._stopping = True
         self.outcome.terminated_at_s = time.monotonic()
         child = self.children[-1]
+        if len(self.children) > 1:
+            await self._street.wait_tested_ready(child)  # it may have been started just now
         child.terminate()
         status = await child.wait_ended()
         if status != 0 and not self._may_die(child):

@@ -8,6 +8,7 @@ for the copy's report and log.
 """
 
 import gc
+import importlib
 import os
 import signal
 import socket
@@ -21,6 +22,16 @@ import msgspec
 from shared.contracts import topics
 
 _MAX_ORDER_BYTES = 64 * 1024
+_ONCE = (
+    "services.cli.process",
+    "uvicorn.lifespan.off",
+    "tests.faults.bugs",
+    "tests.faults.edges.kafka",
+    "tests.faults.edges.postgres",
+    "tests.faults.edges.redis",
+)
+"""Imported before the first fork, for every copy."""
+
 PARTITIONS = 3
 """Of the topics that have many: enough to have records in several."""
 
@@ -130,6 +141,6 @@ def name_groups(suffix: str) -> None:
 
 if __name__ == "__main__":
     rename_topics(sys.argv[2])
-    # Once here, for every copy.
-
+    for module in _ONCE:
+        importlib.import_module(module)
     serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

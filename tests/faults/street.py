@@ -32,7 +32,7 @@ READ_TOPICS: Final = (USAGE_LOGGED, USAGE_RATED, USAGE_DEAD, RECEIPTS_ISSUED)
 
 _READY_S: Final = 60.0
 _READ_S: Final = 30.0
-_POLL_S: Final = 0.02
+_POLL_S: Final = 0.03
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,7 @@ class Street:
                     read += [(where[0], record.value) for record in records]
                     if records[-1].offset + 1 >= ends[where]:
                         behind.pop(where, None)
+        self._reader.unsubscribe()  # or it would go on fetching
         return read
 
     def plain(self, topic: str) -> str:
