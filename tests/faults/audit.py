@@ -78,8 +78,11 @@ _GROUPS: Final = (("rater", USAGE_LOGGED), ("issuer", USAGE_RATED))
 
 
 async def is_at_end(street: Street, ends: Ends, group: str) -> bool:
-    """Whether a group has come to the end of what it reads."""
-    return all(behind != group for behind, _ in await _list_behind(street, ends))
+    """Whether a group has come as far as these ends, of what it reads."""
+    positions = await _find_positions(street, ends)
+    return all(
+        position >= ends[topic, number] for (of, topic, number), position in positions.items() if of == group
+    )
 
 
 async def check(street: Street, ledger: Ledger, accounts: tuple[UUID, UUID], starts: Ends) -> list[str]:
@@ -106,7 +109,11 @@ async def check(street: Street, ledger: Ledger, accounts: tuple[UUID, UUID], sta
     wrong += _check_sequences(receipts, sequences)
     claims = dict(await street.database.fetch(LIST_CLAIMS, accounts))
     wrong += _check_claims(ledger, claims)
-    wrong += [f"{group} is behind: {where}" for group, where in await _list_behind(street, ends)]
+    wrong += [
+        f"{group} stands at {position} of {topic}/{number}, which ends at {ends[topic, number]}"
+        for (group, topic, number), position in (await _find_positions(street, ends)).items()
+        if position != ends[topic, number]
+    ]
     wrong += _check_topics(stored, receipts, await street.read_between(starts, ends))
     return wrong
 
@@ -212,15 +219,14 @@ def _check_topics(
     return wrong
 
 
-async def _list_behind(street: Street, ends: Ends) -> list[tuple[str, str]]:
-    """Groups that do not stand at the end, and where."""
-    positions = {
+async def _find_positions(street: Street, ends: Ends) -> dict[tuple[str, str, int], int]:
+    """Where each group stands, by group, topic and partition."""
+    stored = {
         (row["consumer_group"], street.plain(row["topic"]), row["partition"]): row["next_offset"]
         for row in await street.database.fetch(LIST_POSITIONS)
     }
-    return [
-        (group, f"{positions.get((group, topic, partition), 0)} of {topic}/{partition}, which ends at {end}")
+    return {
+        (group, topic, partition): stored.get((group, topic, partition), 0)
         for group, topic in _GROUPS
         for partition in partitions_of(topic, ends)
-        if positions.get((group, topic, partition), 0) != (end := ends[topic, partition])
-    ]
+    }

@@ -121,15 +121,24 @@ def sample(faults: Sequence[Fault], count: int, seed: int) -> list[Fault]:
 
 def tabulate(result: Result) -> str:
     """What was counted and what was done, as a table in Markdown."""
-    lines = ["| server | calls | error | time-out | death |", "|---|---|---|---|---|"]
+    lines = [
+        f"| {result.tested} calls | made | error | time-out | death | not met again |",
+        "|---|---|---|---|---|---|",
+    ]
     calls = Counter(call.server for call in result.counted)
-    struck = Counter(
-        (outcome.fault.call.server, outcome.fault.kind)
-        for outcome in result.outcomes
-        if outcome.fault is not None and outcome.fired
-    )
+    struck: Counter[tuple[str, Kind]] = Counter()
+    missed: Counter[str] = Counter()
+    for outcome in result.outcomes:
+        assert outcome.fault is not None
+        if outcome.fired:
+            struck[outcome.fault.call.server, outcome.fault.kind] += 1
+        else:
+            missed[outcome.fault.call.server] += 1
     for server in SERVERS:
         if calls[server]:
-            cells = [struck[server, kind] for kind in Kind]
-            lines.append(f"| {server} | {calls[server]} | {' | '.join(map(str, cells))} |")
+            cells = [calls[server], *(struck[server, kind] for kind in Kind), missed[server]]
+            lines.append(f"| {server} | {' | '.join(map(str, cells))} |")
+    kinds = [sum(struck[server, kind] for server in SERVERS) for kind in Kind]
+    cells = [len(result.counted), *kinds, missed.total()]
+    lines.append(f"| all | {' | '.join(map(str, cells))} |")
     return "\n".join(lines)

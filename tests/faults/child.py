@@ -1,6 +1,7 @@
 """Processes forked from a stem, as the test sees them."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -79,8 +80,11 @@ class Child:
     """
 
     def __init__(self, pid: int, report: int, log: Path, order: Order) -> None:
-        self._pid = pid
         self._report = report
+        try:
+            self._process: int | None = os.pidfd_open(pid)
+        except ProcessLookupError:  # it was quick
+            self._process = None
         self._log = log
         self.order = order
         self.made: list[Made] = []
@@ -109,21 +113,25 @@ class Child:
 
     def terminate(self) -> None:
         """SIGTERM."""
-        if not self.ended.is_set():
-            os.kill(self._pid, signal.SIGTERM)
+        self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL."""
-        if not self.ended.is_set():
-            os.kill(self._pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
 
     def freeze(self) -> None:
         """SIGSTOP, until `thaw`."""
-        os.kill(self._pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """SIGCONT."""
-        os.kill(self._pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send a signal to this process and no other, also when it has ended and its number is another's."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._process, number)
 
     async def wait_ended(self) -> int | None:
         """Wait until it has ended; its status.
@@ -140,5 +148,8 @@ class Child:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
     def forget(self) -> None:
-        """Drop the log of a process of which nothing more is to be told."""
+        """Let go of a process of which nothing more is to be told."""
+        if self._process is not None:
+            os.close(self._process)
+            self._process = None
         self._log.unlink(missing_ok=True)

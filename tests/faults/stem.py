@@ -69,18 +69,21 @@ def serve(orders: socket.socket, prefix: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: they report by themselves
     gc.collect()
     gc.freeze()
-    while True:
-        message, descriptors, _, _ = socket.recv_fds(orders, _MAX_ORDER_BYTES, 2)
-        if not message:
-            os.killpg(0, signal.SIGKILL)
-        order = decoder.decode(message)
-        pid = os.fork()
-        if pid == 0:
-            orders.close()
-            live(order, *descriptors, prefix)
-        for descriptor in descriptors:
-            os.close(descriptor)
-        orders.send(str(pid).encode())
+    try:
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(orders, _MAX_ORDER_BYTES, 2)
+            if not message:
+                return
+            order = decoder.decode(message)
+            pid = os.fork()
+            if pid == 0:
+                orders.close()
+                live(order, *descriptors, prefix)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            orders.send(str(pid).encode())
+    finally:
+        os.killpg(0, signal.SIGKILL)
 
 
 def live(order: Any, report: int, log: int, prefix: str) -> NoReturn:

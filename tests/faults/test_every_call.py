@@ -1,17 +1,18 @@
 """Every outside call of ingest, the rater and the issuer may fail once, and nothing is lost or doubled.
 
 By default every call fails with an error and by the death of its process, and a seeded sample of the rest is
-taken; `make faults` runs everything. docs/reliability.md has the figures.
+taken; `LLMRING_FAULTS=all make faults` runs everything. docs/reliability.md has the figures.
 """
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from tests.faults.calls import Call, Fault, Kind, Moment
 from tests.faults.campaign import Result, every_fault, run_campaign, sample, tabulate
+from tests.faults.conftest import TABLE
 from tests.faults.street import PROCESSES, Servers
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -37,7 +38,7 @@ ALWAYS_THERE = {
 
 @pytest.mark.parametrize("tested", PROCESSES)
 async def test_any_call_may_fail_once_and_every_record_still_counts_once(
-    servers: Servers, tested: str, capsys: pytest.CaptureFixture[str]
+    servers: Servers, tested: str, record_property: Callable[[str, object], None]
 ) -> None:
     seed = int(os.environ["LLMRING_TEST_SEED"])
     everything = os.environ.get("LLMRING_FAULTS") == "all"
@@ -47,10 +48,7 @@ async def test_any_call_may_fail_once_and_every_record_still_counts_once(
         return faults if everything else take_by_default(faults, seed)
 
     result = await run_campaign(servers, tested, choose)
-    with capsys.disabled():
-        print(
-            f"\n\n{tested}: {len(result.counted)} calls, {len(result.outcomes)} cases\n\n{tabulate(result)}\n"
-        )
+    record_property(TABLE, tabulate(result))
     expect_plausible(result)
     assert not result.wrong, "\n\n".join(
         f"{outcome.fault}: {outcome.wrong}\n{outcome.told}" for outcome in result.wrong
