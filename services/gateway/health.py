@@ -14,6 +14,7 @@ import msgspec
 from litestar.types import HTTPScope, Send
 
 from shared.clock import Clock
+from shared.runtime.front import HEALTH_PATH, PING_WITHIN_S, Checks, check
 from shared.runtime.service import Ping
 from shared.web.asgi import send_answer
 from shared.web.client import Upstream
@@ -23,14 +24,11 @@ ESSENTIAL: Final = frozenset(("auth", "ingest"))
 
 _DISPENSABLE: Final = frozenset(("redis", "database"))
 
-HEALTH_PATH: Final = "/internal/health"
-
 Reachability = Literal["connected", "down", "not configured"]
 Overall = Literal["healthy", "degraded", "unhealthy"]
 Probe = Callable[[], Awaitable[Mapping[str, bool]]]
 """Asks one service: its dependencies by name, and whether each is there. Raises when the service is away."""
 
-_PING_TIMEOUT_S: Final = 1.0
 _REMEMBERED_S: Final = 1.0
 
 _encoder = msgspec.json.Encoder()
@@ -53,18 +51,11 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, str]
 
 
-class ServiceHealth(msgspec.Struct, frozen=True):
-    """What a service answers at `/internal/health`, with status 200: its dependencies by name."""
-
-    checks: dict[str, bool]
-
-
 def build_local_probe(pings: Mapping[str, Ping]) -> Probe:
     """Ask a service of this process through its own pings."""
 
     async def probe() -> Mapping[str, bool]:
-        answers = await asyncio.gather(*(_answers(ping) for ping in pings.values()))
-        return dict(zip(pings, answers, strict=True))
+        return await check(pings)
 
     return probe
 
@@ -73,20 +64,11 @@ def build_remote_probe(upstream: Upstream) -> Probe:
     """Ask a service in another process over HTTP."""
 
     async def probe() -> Mapping[str, bool]:
-        async with asyncio.timeout(_PING_TIMEOUT_S):
+        async with asyncio.timeout(PING_WITHIN_S):
             answer = await upstream.call("GET", HEALTH_PATH)
-        return msgspec.json.decode(answer.body, type=ServiceHealth).checks
+        return msgspec.json.decode(answer.body, type=Checks).checks
 
     return probe
-
-
-async def _answers(ping: Ping) -> bool:
-    try:
-        async with asyncio.timeout(_PING_TIMEOUT_S):
-            await ping()
-    except Exception:
-        return False
-    return True
 
 
 class HealthCheck:

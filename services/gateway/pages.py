@@ -1,14 +1,13 @@
 """The pages that the gateway answers itself: the index and the documentation."""
 
-import asyncio
 import base64
 import hashlib
-from collections.abc import Callable
 from importlib import resources
 
 import msgspec
 from litestar.types import HTTPScope, Send
 
+from shared.runtime.front import RenderMetrics, send_metrics
 from shared.web.asgi import send_answer
 
 
@@ -76,11 +75,9 @@ class MetricsPage:
         render_metrics: the metrics: text and content type.
     """
 
-    def __init__(self, render_metrics: Callable[[], tuple[bytes, str]]) -> None:
+    def __init__(self, render_metrics: RenderMetrics) -> None:
         self._render_metrics = render_metrics
 
     async def show(self, scope: HTTPScope, send: Send) -> None:  # noqa: ARG002 - every page takes the request
         """Send it."""
-        text, media_type = await asyncio.to_thread(self._render_metrics)  # long: others get their turn
-        content_type = (b"content-type", media_type.encode())
-        await send_answer(send, 200, text, [(b"cache-control", b"no-store")], content_type=content_type)
+        await send_metrics(send, self._render_metrics)

@@ -17,6 +17,7 @@ from shared.runtime.service import Ping, Service
 from shared.web.asgi import send_answer
 from shared.web.problems import send_problem
 
+HEALTH_PATH: Final = "/internal/health"
 PING_WITHIN_S: Final = 1.0
 _SOON: Final = timedelta(seconds=2)
 _NO_STORE: Final = (b"cache-control", b"no-store")
@@ -60,7 +61,7 @@ class Front:
         self._pages: Mapping[str, Page] = {
             "/health/live": self._show_alive,
             "/health/ready": self._show_ready,
-            "/internal/health": self._show_checks,
+            HEALTH_PATH: self._show_checks,
             "/metrics": self._show_metrics,
         }
         if public:
