@@ -12,6 +12,7 @@ from services.all_in_one import MAX_COUNTED_ADDRESSES, MAX_COUNTED_KEYS, build_c
 from services.auth import service as auth
 from services.auth.settings import AuthSettings
 from services.gateway.pages import MetricsPage
+from services.gateway.routes import SERVICES as BEHIND_GATEWAY
 from services.gateway.service import build_gateway
 from services.gateway.settings import GatewaySettings
 from services.ingest import service as ingest
@@ -87,7 +88,7 @@ async def _build_gateway(around: Surroundings) -> Service:
     if around.mint is None:
         raise ValueError("the gateway needs its principal seed")
     return build_gateway(
-        upstreams={name: around.upstream(name) for name in ("registry", "ingest", "auth", "receipts")},
+        upstreams={name: around.upstream(name) for name in BEHIND_GATEWAY},
         mint=around.mint,
         event_log=await around.open_event_log(),
         key_limiter=build_limiter(redis, "key", MAX_COUNTED_KEYS),

@@ -5,16 +5,15 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from services.all_in_one import SCHEMAS
+from services.cli.event_log import list_schemas
 from services.cli.reach import reach_event_log
 from services.cli.settings import ProcessSettings
 from shared.contracts.topics import TOPICS, USAGE_LOGGED
 from shared.errors import LLMRingError, NotFoundError, UnavailableError
 from shared.event_log.port import EventLog, TopicState
-from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.postgres import MigrationError, list_pending
 from shared.redis import open_redis
-from shared.runtime.front import Checks
+from shared.runtime.front import HEALTH_PATH, Checks
 from shared.web.client import HttpUpstream
 
 Status = Literal["ok", "note", "problem"]
@@ -48,16 +47,13 @@ async def look_at_dependencies(settings: ProcessSettings, database_url: str) -> 
         yield Look("event log", "problem", _reason(error))
     if settings.redis_url:
         yield await _look_at_redis(settings.redis_url)
-    for name in ("registry", "ingest", "auth", "receipts"):
-        url: str | None = getattr(settings, f"{name}_url")
-        if url:
-            yield await _look_at_service(name, url)
+    for name, url in settings.urls.items():
+        yield await _look_at_service(name, url)
 
 
 async def _look_at_database(settings: ProcessSettings, url: str) -> Look:
-    schemas = [*SCHEMAS] if settings.kafka_bootstrap else [EVENT_LOG_SCHEMA, *SCHEMAS]
     try:
-        pending = await list_pending(url, schemas)
+        pending = await list_pending(url, list_schemas(settings))
     except (UnavailableError, MigrationError) as error:
         return Look("database", "problem", _reason(error))
     if pending:
@@ -126,7 +122,7 @@ async def _look_at_redis(url: str) -> Look:
 async def _look_at_service(name: str, url: str) -> Look:
     service = HttpUpstream(url)
     try:
-        answer = await service.call("GET", "/internal/health")
+        answer = await service.call("GET", HEALTH_PATH)
         checks: Mapping[str, bool] = _checks_decoder.decode(answer.body).checks
     except (LLMRingError, msgspec.MsgspecError) as error:
         return Look(f"{name} at {url}", "problem", _reason(error))

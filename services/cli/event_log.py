@@ -1,9 +1,11 @@
-"""The event log that the settings name."""
+"""The event log that the settings name, and the schemas that a deployment has with it."""
 
+from services.all_in_one import SCHEMAS
 from services.cli.settings import ProcessSettings
 from shared.event_log.kafka import open_kafka_event_log
 from shared.event_log.port import EventLog
-from shared.event_log.postgres import open_postgres_event_log
+from shared.event_log.postgres import SCHEMA, open_postgres_event_log
+from shared.postgres import Schema
 
 
 async def open_event_log(settings: ProcessSettings, url: str) -> EventLog:
@@ -17,3 +19,8 @@ async def open_event_log(settings: ProcessSettings, url: str) -> EventLog:
             settings.kafka_bootstrap, replication_factor=settings.kafka_replication_factor
         )
     return await open_postgres_event_log(url)
+
+
+def list_schemas(settings: ProcessSettings) -> list[Schema]:
+    """Every schema that the database must have: that of the event log only where it is not in Kafka."""
+    return list(SCHEMAS) if settings.kafka_bootstrap else [SCHEMA, *SCHEMAS]

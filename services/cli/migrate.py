@@ -4,11 +4,9 @@ import asyncio
 
 import click
 
-from services.all_in_one import SCHEMAS
-from services.cli.event_log import open_event_log
+from services.cli.event_log import list_schemas, open_event_log
 from services.cli.settings import ProcessSettings, load_settings
 from shared.contracts.topics import TOPICS
-from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.postgres import MigrationError
 from shared.postgres import migrate as apply_migrations
 from shared.runtime.waiting import wait_for
@@ -36,7 +34,7 @@ def migrate() -> None:
 
 
 async def _migrate(settings: ProcessSettings, url: str) -> list[str]:
-    schemas = [EVENT_LOG_SCHEMA, *SCHEMAS] if settings.kafka_bootstrap is None else list(SCHEMAS)
+    schemas = list_schemas(settings)
     applied = await wait_for("Postgres", lambda: apply_migrations(url, schemas))
     event_log = await wait_for("the event log", lambda: open_event_log(settings, url))
     try:

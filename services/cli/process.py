@@ -10,13 +10,10 @@ from typing import Final
 import click
 import uvloop
 
-from services.auth.settings import AuthSettings
 from services.cli.event_log import open_event_log
 from services.cli.settings import ProcessSettings
 from services.cli.signals import leave
 from services.cli.version import VERSION
-from services.gateway.settings import GatewaySettings
-from services.receipts.settings import ReceiptsSettings
 from services.receipts.signer import SigningKeyError
 from services.separate import Process, Surroundings
 from shared.clock import SystemClock
@@ -55,22 +52,15 @@ def run_one(name: str, process: Process, settings: ProcessSettings) -> None:
         _require(settings, ("database_url",))  # the event log is there then
     around = functools.partial(
         Surroundings,
-        urls={
-            each: str(getattr(settings, f"{each}_url")) for each in ("registry", "ingest", "auth", "receipts")
-        },
+        urls=settings.urls,
         mint=_mint(settings) if "principal_seed" in process.needs else None,
         principals=PrincipalVerifier(_public_keys(settings), SystemClock()),
         clock=SystemClock(),
         version=VERSION,
         public_metrics=render_metrics if settings.public_metrics else None,
-        auth_settings=AuthSettings(public_url=settings.public_url or settings.address),
-        gateway_settings=GatewaySettings(
-            anonymous_requests_per_minute=settings.anonymous_requests_per_minute,
-            trusted_proxies=settings.trusted_proxies,
-        ),
-        receipts_settings=ReceiptsSettings(
-            data_dir=str(settings.data_path), signing_seed=settings.receipts_signing_seed
-        ),
+        auth_settings=settings.auth,
+        gateway_settings=settings.gateway,
+        receipts_settings=settings.receipts,
     )
 
     async def prepare(stack: AsyncExitStack) -> Service:

@@ -10,7 +10,6 @@ import uvloop
 
 from services.all_in_one import SCHEMAS, build_claim_cache, build_deployment
 from services.auth.operator import ensure_operator
-from services.auth.settings import AuthSettings
 from services.cli.data_dir import hold_data_dir
 from services.cli.embedded_postgres import run_embedded_postgres
 from services.cli.event_log import open_event_log
@@ -18,10 +17,8 @@ from services.cli.process import run_one
 from services.cli.settings import ProcessSettings, load_settings
 from services.cli.signals import leave
 from services.cli.version import VERSION
-from services.gateway.settings import GatewaySettings
 from services.ingest.claim import ClaimCache
 from services.ingest.firsts import MemoryFirsts
-from services.receipts.settings import ReceiptsSettings
 from services.receipts.signer import SigningKeyError
 from services.separate import SERVICES
 from shared.clock import SystemClock
@@ -95,14 +92,9 @@ async def _serve(settings: ProcessSettings, url: str) -> None:
             event_log=event_log,
             clock=clock,
             version=VERSION,
-            auth_settings=AuthSettings(public_url=settings.public_url or settings.address),
-            gateway_settings=GatewaySettings(
-                anonymous_requests_per_minute=settings.anonymous_requests_per_minute,
-                trusted_proxies=settings.trusted_proxies,
-            ),
-            receipts_settings=ReceiptsSettings(
-                data_dir=str(settings.data_path), signing_seed=settings.receipts_signing_seed
-            ),
+            auth_settings=settings.auth,
+            gateway_settings=settings.gateway,
+            receipts_settings=settings.receipts,
             claim_cache=_claim_cache(settings, redis),
             redis=redis,
             metrics=render_metrics if settings.public_metrics else None,

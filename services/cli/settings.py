@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 import click
 import msgspec
 
+from services.auth.settings import AuthSettings
+from services.gateway.settings import GatewaySettings
+from services.receipts.settings import ReceiptsSettings
 from shared.limits.address import parse_trusted_proxies
 from shared.settings import SettingsError, read_settings
 
@@ -71,6 +74,35 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         """The URL at which this machine reaches the process; of all its addresses, the local one."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         return f"http://{host}:{self.port}"
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where the services behind the gateway are, by name, as far as it is known."""
+        known = {
+            "registry": self.registry_url,
+            "ingest": self.ingest_url,
+            "auth": self.auth_url,
+            "receipts": self.receipts_url,
+        }
+        return {name: url for name, url in known.items() if url}
+
+    @property
+    def auth(self) -> AuthSettings:
+        """Those of the auth service."""
+        return AuthSettings(public_url=self.public_url or self.address)
+
+    @property
+    def gateway(self) -> GatewaySettings:
+        """Those of the gateway."""
+        return GatewaySettings(
+            anonymous_requests_per_minute=self.anonymous_requests_per_minute,
+            trusted_proxies=self.trusted_proxies,
+        )
+
+    @property
+    def receipts(self) -> ReceiptsSettings:
+        """Those of the receipts service."""
+        return ReceiptsSettings(data_dir=str(self.data_path), signing_seed=self.receipts_signing_seed)
 
     @property
     def data_path(self) -> Path:
