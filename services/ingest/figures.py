@@ -47,31 +47,10 @@ _encode = msgspec.msgpack.Encoder().encode
 def figures_of(event: UsageLogged) -> bytes:
     """The digest of an event, as its row must have it."""
     return digest_figures(
-        (
-            event.client_cost,
-            event.calculated_cost,
-            event.calculated_status,
-            event.cost_status,
-            event.occurred_at,
-            event.received_at,
-            event.key_id,
-            event.provider,
-            event.model,
-            model_group_of(event),
-            event.input_tokens,
-            event.output_tokens,
-            event.cached_input_tokens,
-            event.cache_write_5m_tokens,
-            event.cache_write_1h_tokens,
-            event.reasoning_tokens,
-            event.audio_input_tokens,
-            event.audio_output_tokens,
-            event.service_tier,
-            event.origin,
-            event.alias,
-            event.latency_ms,
-            event.registry_version,
-        )
+        [
+            model_group_of(event) if column == "model_group" else getattr(event, column)
+            for column in FIGURE_COLUMNS
+        ]
     )
 
 
