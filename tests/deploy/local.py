@@ -9,6 +9,8 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -193,3 +195,23 @@ def run_keys(program: Path, kind: str) -> dict[str, str]:
     """New secrets of one kind, as `llmring-api keys` prints them."""
     done = subprocess.run([program, "keys", kind], capture_output=True, text=True, check=True)
     return {name: value for name, _, value in (line.partition("=") for line in done.stdout.splitlines())}
+
+
+@contextmanager
+def run_all(migrate: LocalContainer, containers: Mapping[str, LocalContainer]) -> Iterator[None]:
+    """Migrate, then run all containers while the block runs. They must end in order and write nowhere."""
+    everyone = {"migrate": migrate, **containers}
+    try:
+        assert "up to date" in migrate.run()
+        for container in containers.values():
+            container.start()
+        for container in containers.values():
+            container.wait_ready()
+        yield
+        statuses = {name: each.stop() for name, each in containers.items()}
+        assert set(statuses.values()) == {0}, statuses
+        written = {name: each.list_written() for name, each in everyone.items()}
+        assert not any(written.values()), f"the root filesystem is read-only: {written}"
+    finally:
+        for container in everyone.values():
+            container.kill()

@@ -8,7 +8,7 @@ import pytest
 from tests.deploy import chart
 from tests.deploy.compose_file import PROGRAM
 from tests.deploy.customer import expect_everything_works
-from tests.deploy.local import LocalContainer, Street, hide_left_out, run_keys
+from tests.deploy.local import LocalContainer, Street, hide_left_out, run_all, run_keys
 from tests.deploy.servers import create_database, open_servers, put_on
 from tests.live.conftest import open_folder
 
@@ -63,20 +63,8 @@ def release(helm: Path) -> Iterator[Release]:
             name, port, target = chart.find_address(service, pods)
             street.put(f"{service['metadata']['name']}:{port}", f"{containers[name].address}:{target}")
         migrate, test = containers.pop("migrate"), containers.pop("test")
-        try:
-            assert "up to date" in migrate.run()
-            for container in containers.values():
-                container.start()
-            for container in containers.values():
-                container.wait_ready()
+        with run_all(migrate, containers):
             yield Release(containers, test)
-            statuses = {name: each.stop() for name, each in containers.items()}
-            assert set(statuses.values()) == {0}, statuses
-            written = {name: each.list_written() for name, each in containers.items()}
-            assert not any(written.values()), f"the root filesystem is read-only: {written}"
-        finally:
-            for container in containers.values():
-                container.kill()
 
 
 def test_a_customer_gets_everything_through_the_gateway(release: Release) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.deploy import compose_file
 from tests.deploy.customer import expect_everything_works
 from tests.deploy.documents import read_yaml
-from tests.deploy.local import LocalContainer, Street, hide_left_out
+from tests.deploy.local import LocalContainer, Street, hide_left_out, run_all
 from tests.deploy.servers import (
     configure_redis,
     create_database,
@@ -82,21 +82,8 @@ def project() -> Iterator[Project]:
             }
             for name, container in containers.items():
                 street.put(f"{name}:8080", f"{container.address}:8080")
-            try:
-                assert "up to date" in containers["migrate"].run()
-                running = {name: each for name, each in containers.items() if name != "migrate"}
-                for container in running.values():
-                    container.start()
-                for container in running.values():
-                    container.wait_ready()
-                yield Project(compose, servers, running)
-                statuses = {name: each.stop() for name, each in running.items()}
-                assert set(statuses.values()) == {0}, statuses
-                written = {name: each.list_written() for name, each in containers.items()}
-                assert not any(written.values()), f"the root filesystem is read-only: {written}"
-            finally:
-                for container in containers.values():
-                    container.kill()
+            with run_all(containers.pop("migrate"), containers):
+                yield Project(compose, servers, containers)
 
 
 def test_a_customer_gets_everything_through_the_published_port(project: Project) -> None:

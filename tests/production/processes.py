@@ -1,6 +1,7 @@
 """A deployment as production runs it: every service and consumer a process of its own."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -8,73 +9,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from tests.live.process import free_port
+from tests.live.process import ServerProcess
 
 PROGRAM = (sys.executable, "-m", "services")
-READY_S = 60
 NAMES = ("gateway", "registry", "ingest", "auth", "receipts", "rater", "issuer")
 WORKERS = ("rater", "issuer")
 
 
-class Process:
-    """One process; it keeps its port over a restart."""
+class Process(ServerProcess):
+    """One service or consumer."""
 
     def __init__(self, name: str, folder: Path, environment: dict[str, str]) -> None:
+        command = [*PROGRAM, "worker" if name in WORKERS else "serve", name]
+        super().__init__(folder / f"{name}-{secrets.token_hex(4)}", command, **environment)
         self.name = name
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / f"{name}-{self.port}.log"
-        self.environment = {
-            **environment,
-            "LLMRING_PORT": str(self.port),
-            "LLMRING_DATA_DIR": str(folder / f"{name}-{self.port}"),
-        }
-        self.command = [*PROGRAM, "worker" if name in WORKERS else "serve", name]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def spawn(self) -> None:
-        """Start it, without waiting for anything."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def is_ready(self) -> bool:
-        """What its readiness probe says; raises when the process has ended."""
-        assert self.process is not None
-        assert self.process.poll() is None, f"{self.name} ended:\n{self.tail()}"
-        try:
-            return httpx.get(f"{self.url}/health/ready", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def wait_ready(self, within_s: float = READY_S) -> None:
-        """Wait until it is ready."""
-        wait_until(self.is_ready, within_s, lambda: f"{self.name} is not ready:\n{self.tail()}")
-
-    def start(self) -> None:
-        """Start it and wait until it is ready."""
-        self.spawn()
-        self.wait_ready()
-
-    def kill(self) -> None:
-        """`kill -9`."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(timeout=10)
-
-    def stop(self) -> int:
-        """SIGTERM; the exit status."""
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=40)
-
-    def tail(self, lines: int = 40) -> str:
-        """The end of what it logged."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
 class Deployment:
