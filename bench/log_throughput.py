@@ -17,7 +17,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.servers import free_port, reference_environment, run_postgres, run_server
+from bench.servers import reference_environment, run_postgres, run_server
+from tests.servers.process import find_free_port
 
 BODY = {
     "model": "gpt-4o-mini",
@@ -117,7 +118,7 @@ def main() -> None:
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed to make the load: apt-get install wrk")
     work = Path(tempfile.mkdtemp(prefix="llmring-bench-"))
-    reference, ours = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
+    reference, ours = f"http://127.0.0.1:{find_free_port()}", f"http://127.0.0.1:{find_free_port()}"
     with run_postgres() as create:
         reference_command = [
             str(reference_environment() / "llmring-server"),

@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,16 +15,10 @@ import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.servers.process import find_free_port
+
 REFERENCE = ("llmring-server==0.1.3", "fastapi<0.122")
 CACHE = Path(os.environ.get("LLMRING_BENCH_CACHE", Path.home() / ".cache" / "llmring-bench"))
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def postgres_tools() -> Path:
@@ -39,7 +32,7 @@ def postgres_tools() -> Path:
 @contextlib.contextmanager
 def run_postgres() -> Iterator[Callable[[str], str]]:
     """A fresh Postgres with its defaults, so durable; gives a function that makes a database of a name."""
-    tools, port = postgres_tools(), free_port()
+    tools, port = postgres_tools(), find_free_port()
     as_root = os.geteuid() == 0
     folder = Path(tempfile.mkdtemp(prefix="llmring-bench-"))
     user = pwd.getpwnam("postgres") if as_root else None

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bench.log_throughput import call, new_account
-from bench.servers import free_port, run_server
+from bench.servers import run_server
+from tests.servers.process import find_free_port
 
 BATCH = 1000
 
@@ -56,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="llmring-bench-") as name:
         work = Path(name)
         work.chmod(0o711)
-        url = f"http://127.0.0.1:{free_port()}"
+        url = f"http://127.0.0.1:{find_free_port()}"
         settings = {"LLMRING_PORT": url.rsplit(":", 1)[1], "LLMRING_DATA_DIR": str(work / "data")}
         with run_server([sys.executable, "-m", "services", "serve"], settings, url, work / "log"):
             key = new_account(url, (work / "data" / "operator.key").read_text().strip())

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import psutil
 
 from bench.log_throughput import BODY, call, measure, new_account
-from bench.servers import free_port, run_postgres, run_server
+from bench.servers import run_postgres, run_server
+from tests.servers.process import find_free_port
 
 VARIANTS = {"with": [sys.executable, "-m", "services"], "without": [sys.executable, "-m", "bench.silent"]}
 _PSUTIL: Any = psutil  # its functions carry no annotations
@@ -75,7 +76,7 @@ class Server:
 @contextmanager
 def run_variant(name: str, database_url: str, collector_url: str) -> Iterator[Server]:
     """A fresh server, warmed up."""
-    port = free_port()
+    port = find_free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="llmring-bench-") as work:
         settings = {

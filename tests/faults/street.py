@@ -25,7 +25,7 @@ from tests.faults.calls import Fault, Order
 from tests.faults.child import Child, Stem
 from tests.faults.script import Post, poster
 from tests.faults.stem import PARTITIONS
-from tests.live.process import free_port
+from tests.servers.process import find_free_port
 
 PROCESSES: Final = ("ingest", "rater", "issuer")
 READ_TOPICS: Final = (USAGE_LOGGED, USAGE_RATED, USAGE_DEAD, RECEIPTS_ISSUED)
@@ -80,7 +80,7 @@ class Street:
         self._url = url
         self._reader = reader
         self._session = session
-        self._ports = {name: free_port() for name in (*PROCESSES, "tested")}
+        self._ports = {name: find_free_port() for name in (*PROCESSES, "tested")}
         self._beside: list[Child] = []
         self.tested = tested
         self.database = database

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,16 +10,10 @@ from pathlib import Path
 
 import httpx
 
+from tests.servers.process import find_free_port
+
 READY_S = 60
 COMMAND = (sys.executable, "-m", "services", "serve")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class ServerProcess:
@@ -31,7 +24,7 @@ class ServerProcess:
 
     def __init__(self, data_dir: Path, command: Sequence[str] = COMMAND, **environment: str) -> None:
         self.data_dir = data_dir
-        self.port = free_port()
+        self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = data_dir.with_suffix(".log")
         self.command = list(command)

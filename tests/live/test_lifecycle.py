@@ -14,7 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.live.process import ServerProcess, free_port
+from tests.live.process import ServerProcess
+from tests.servers.process import find_free_port
 
 CALL = {"provider": "openai", "model": "gpt-4o-mini", "input_tokens": 1000, "output_tokens": 100}
 
@@ -118,7 +119,7 @@ def test_a_terminated_server_finishes_what_it_has_begun(own: ServerProcess) -> N
 def test_a_start_that_is_terminated_leaves_nothing_running(data_dir: Path, after_s: float) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "services", "serve"],
-        env={**os.environ, "LLMRING_DATA_DIR": str(data_dir), "LLMRING_PORT": str(free_port())},
+        env={**os.environ, "LLMRING_DATA_DIR": str(data_dir), "LLMRING_PORT": str(find_free_port())},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )

@@ -14,8 +14,8 @@ from shared.event_log.port import TopicState
 from shared.runtime.front import Front
 from shared.runtime.listen import listen
 from shared.runtime.service import Service
-from tests.live.process import free_port
 from tests.operations.works import Works
+from tests.servers.process import find_free_port
 
 ON_POSTGRES = pytest.mark.parametrize("kind", ["postgres"])
 
@@ -45,8 +45,8 @@ async def test_what_is_missing_is_named(works: Works) -> None:
     await works.fetch("DELETE FROM event_log.partitions WHERE topic = 'keys.changed'")
     status, looks = await looked(
         works,
-        LLMRING_REDIS_URL=f"redis://127.0.0.1:{free_port()}",
-        LLMRING_REGISTRY_URL=f"http://127.0.0.1:{free_port()}",
+        LLMRING_REDIS_URL=f"redis://127.0.0.1:{find_free_port()}",
+        LLMRING_REGISTRY_URL=f"http://127.0.0.1:{find_free_port()}",
     )
     assert status == 1
     problems = {name: look["detail"] for name, look in looks.items() if look["status"] == "problem"}
@@ -79,7 +79,7 @@ async def test_a_service_that_does_not_reach_something_is_a_problem(works: Works
 
 @asynccontextmanager
 async def _serving(service: Service) -> AsyncIterator[str]:
-    front, port = Front(lambda: (b"", "text/plain")), free_port()
+    front, port = Front(lambda: (b"", "text/plain")), find_free_port()
     front.open(service)
     async with listen(front, "127.0.0.1", port):
         yield f"http://127.0.0.1:{port}"
@@ -87,7 +87,7 @@ async def _serving(service: Service) -> AsyncIterator[str]:
 
 @ON_POSTGRES
 async def test_a_database_or_an_event_log_that_is_away_is_a_problem(works: Works) -> None:
-    nowhere = free_port()
+    nowhere = find_free_port()
     status, looks = await looked(
         works,
         LLMRING_DATABASE_URL=f"postgresql://postgres@127.0.0.1:{nowhere}/x",

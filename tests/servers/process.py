@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import psutil
 
 _PSUTIL: Any = psutil  # its functions carry no annotations
+_MAX_RESERVED = 200
+_reserved: deque[socket.socket] = deque()
 
 
 def process_lives(pid: int) -> bool:
@@ -22,14 +25,23 @@ def process_lives(pid: int) -> bool:
 
 
 def find_free_port() -> int:
-    """A port that nobody listens on, below the range from which outgoing connections get theirs."""
+    """A TCP port that nobody listens on, below the range from which outgoing connections get theirs.
+
+    Whoever asks listens later, so a number could be given away twice. The UDP port of the same number is held
+    as a sign that it is taken, to other processes too: while this one lives, or until many more are asked.
+    """
     while True:
         port = random.randint(20_000, 32_000)
-        with socket.socket() as probe:
+        reservation = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            reservation.bind(("127.0.0.1", port))
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
+            probe.bind(("127.0.0.1", port))
+            _reserved.append(reservation)
+            if len(_reserved) > _MAX_RESERVED:
+                _reserved.popleft().close()
+            return port
+        reservation.close()
 
 
 def answers(address: str) -> bool:

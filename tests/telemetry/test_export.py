@@ -13,7 +13,7 @@ from shared.settings import SettingsError
 from shared.telemetry.export import FLUSH_S, export_telemetry
 from shared.telemetry.metrics import RECORDS_ACCEPTED
 from shared.telemetry.tracing import Kind, is_tracing, start_span
-from tests.live.process import free_port
+from tests.servers.process import find_free_port
 from tests.telemetry.receiver import Receiver, values_of
 
 Grown = Callable[..., float]
@@ -90,7 +90,7 @@ def test_a_collector_that_takes_nothing_delays_the_end_by_a_bound_and_no_request
 ) -> None:
     caplog.set_level(logging.INFO)
     receiver.refuses, receiver.hangs = how == "refusing", how == "hanging"
-    send_all_to(f"http://127.0.0.1:{free_port()}" if how == "away" else receiver.url, no_settings)
+    send_all_to(f"http://127.0.0.1:{find_free_port()}" if how == "away" else receiver.url, no_settings)
     no_settings.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
     no_settings.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     no_settings.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "512")

@@ -9,7 +9,8 @@ from shared.contracts.topics import USAGE_LOGGED
 from shared.event_log.port import Record
 from shared.event_log.postgres import open_postgres_event_log
 from tests.live.conftest import Account, open_folder
-from tests.live.process import ServerProcess, free_port
+from tests.live.process import ServerProcess
+from tests.servers.process import find_free_port
 from tests.telemetry.prometheus import Metrics
 
 pytestmark = pytest.mark.slow
@@ -24,7 +25,7 @@ async def server(postgres_url: str) -> AsyncIterator[ServerProcess]:
     """All in one process, whose metrics are at a port of their own."""
     with open_folder() as folder:
         process = ServerProcess(
-            folder / "data", LLMRING_DATABASE_URL=postgres_url, LLMRING_METRICS_PORT=str(free_port())
+            folder / "data", LLMRING_DATABASE_URL=postgres_url, LLMRING_METRICS_PORT=str(find_free_port())
         )
         process.start()
         yield process

@@ -11,8 +11,9 @@ from shared.contracts.topics import RECEIPTS_ISSUED
 from shared.event_log.kafka import open_kafka_event_log
 from tests.conftest import StartServer
 from tests.live.conftest import Account, open_folder
-from tests.live.process import ServerProcess, free_port
+from tests.live.process import ServerProcess
 from tests.production.processes import Deployment
+from tests.servers.process import find_free_port
 from tests.telemetry.prometheus import Metrics
 from tests.telemetry.receiver import Receiver, SeenSpan
 
@@ -107,7 +108,7 @@ def deployment(own_server: StartServer, receiver: Receiver, tmp_path: Path) -> I
         **settings_for(receiver),
     )
     made.environment["LLMRING_METRICS_PORT"] = made["gateway"].environment["LLMRING_METRICS_PORT"] = str(
-        free_port()
+        find_free_port()
     )
     made.start()
     yield made
