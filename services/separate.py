@@ -3,9 +3,9 @@
 A process waits for what it needs and is not ready before; it starts in any order with the others.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from services.all_in_one import MAX_COUNTED_ADDRESSES, MAX_COUNTED_KEYS, build_claim_cache, build_marks
@@ -26,7 +26,7 @@ from shared.postgres import Database, Schema
 from shared.pricebook.pricebook import Pricebook
 from shared.redis import Redis
 from shared.runtime.front import RenderMetrics
-from shared.runtime.service import Service
+from shared.runtime.service import Service, Worker
 from shared.web.client import HttpUpstream
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 
@@ -44,6 +44,7 @@ class Surroundings:
         mint: makes principal tokens; for the gateway alone.
         principals: checks them; for the services behind it.
         public_metrics: what the gateway answers at `/metrics`; None where that is nobody's business.
+        build_trimmers: what deletes old records from the event log; nothing where it is in Kafka.
     """
 
     stack: AsyncExitStack
@@ -56,6 +57,7 @@ class Surroundings:
     clock: Clock
     version: str
     public_metrics: RenderMetrics | None
+    build_trimmers: Callable[[Database], Sequence[Worker]]
     auth_settings: AuthSettings
     gateway_settings: GatewaySettings
     receipts_settings: ReceiptsSettings
@@ -160,12 +162,15 @@ async def _build_receipts(around: Surroundings) -> Service:
 
 
 async def _build_issuer(around: Surroundings) -> Service:
-    return receipts.build_issuing(
-        database=await around.open_database(receipts.SCHEMA),
+    database = await around.open_database(receipts.SCHEMA)
+    issuing = receipts.build_issuing(
+        database=database,
         event_log=await around.open_event_log(),
         clock=around.clock,
         settings=around.receipts_settings,
     )
+    # One kind of process trims. This one's schema is migrated last, so that of the raters is there as well.
+    return replace(issuing, workers=(*issuing.workers, *around.build_trimmers(database)))
 
 
 SERVICES: Final = {

@@ -1,11 +1,15 @@
-"""The event log that the settings name, and the schemas that a deployment has with it."""
+"""The event log that the settings name, the schemas that a deployment has with it, and what it forgets."""
+
+from datetime import timedelta
 
 from services.all_in_one import SCHEMAS
 from services.cli.settings import ProcessSettings
+from services.trimming import build_trimmer
 from shared.event_log.kafka import open_kafka_event_log
 from shared.event_log.port import EventLog
 from shared.event_log.postgres import SCHEMA, open_postgres_event_log
-from shared.postgres import Schema
+from shared.postgres import Database, Schema
+from shared.runtime.service import Worker
 
 
 async def open_event_log(settings: ProcessSettings, url: str) -> EventLog:
@@ -24,3 +28,17 @@ async def open_event_log(settings: ProcessSettings, url: str) -> EventLog:
 def list_schemas(settings: ProcessSettings) -> list[Schema]:
     """Every schema that the database must have: that of the event log only where it is not in Kafka."""
     return list(SCHEMAS) if settings.kafka_bootstrap else [SCHEMA, *SCHEMAS]
+
+
+def build_trimmers(settings: ProcessSettings, database: Database) -> list[Worker]:
+    """The loop that deletes old records from the event log in `database`; none where it is in Kafka."""
+    if settings.kafka_bootstrap:
+        return []
+    accepted = settings.event_log_accepted_retention_days
+    return [
+        build_trimmer(
+            database,
+            passed_on=timedelta(days=settings.event_log_retention_days),
+            accepted=None if accepted is None else timedelta(days=accepted),
+        )
+    ]

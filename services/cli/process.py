@@ -10,7 +10,7 @@ from typing import Final
 import click
 import uvloop
 
-from services.cli.event_log import open_event_log
+from services.cli.event_log import build_trimmers, open_event_log
 from services.cli.settings import ProcessSettings
 from services.cli.signals import leave
 from services.cli.version import VERSION
@@ -58,6 +58,7 @@ def run_one(name: str, process: Process, settings: ProcessSettings) -> None:
         clock=SystemClock(),
         version=VERSION,
         public_metrics=render_metrics if settings.public_metrics else None,
+        build_trimmers=functools.partial(build_trimmers, settings),
         auth_settings=settings.auth,
         gateway_settings=settings.gateway,
         receipts_settings=settings.receipts,

@@ -12,7 +12,7 @@ from services.all_in_one import SCHEMAS, build_claim_cache, build_deployment
 from services.auth.operator import ensure_operator
 from services.cli.data_dir import hold_data_dir
 from services.cli.embedded_postgres import run_embedded_postgres
-from services.cli.event_log import open_event_log
+from services.cli.event_log import build_trimmers, open_event_log
 from services.cli.process import run_one
 from services.cli.settings import ProcessSettings, load_settings
 from services.cli.signals import leave
@@ -31,6 +31,7 @@ from shared.redis import Redis, open_redis
 from shared.runtime.front import MetricsOnly
 from shared.runtime.listen import ListenError, listen
 from shared.runtime.run import run_services
+from shared.runtime.service import Service
 from shared.settings import SettingsError
 from shared.telemetry.export import export_telemetry, render_metrics
 from shared.telemetry.logs import configure_logs
@@ -101,8 +102,9 @@ async def _serve(settings: ProcessSettings, url: str) -> None:
         )
         key_file = settings.data_path / OPERATOR_KEY_FILE
         new_key = await ensure_operator(database, clock, key_file)
+        trimming = Service(name="trimming", workers=build_trimmers(settings, database))
         await run_services(
-            deployment.services,
+            (*deployment.services, trimming),
             app=deployment.app,
             host=settings.host,
             port=settings.port,

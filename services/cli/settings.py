@@ -11,10 +11,12 @@ import msgspec
 from services.auth.settings import AuthSettings
 from services.gateway.settings import GatewaySettings
 from services.receipts.settings import ReceiptsSettings
+from shared.contracts.topics import PASSED_ON_RETENTION
 from shared.limits.address import parse_trusted_proxies
 from shared.settings import SettingsError, read_settings
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Days = Annotated[int, msgspec.Meta(ge=1, le=36_500)]
 
 
 class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +31,10 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         kafka_bootstrap: replaces the event log in Postgres: `host:port`, several with commas.
         kafka_replication_factor: copies of each topic that `migrate` creates; three by default, or as many as
             there are brokers.
+        event_log_retention_days: how long the event log in Postgres keeps records that repeat what Postgres
+            holds. Kafka has settings of its own.
+        event_log_accepted_retention_days: the same of `usage.logged`; for ever by default. What is deleted
+            cannot be rebuilt from.
         redis_url: keeps what several processes share: rate limits and the newest record of each account.
         registry_url: where the registry service is, for the processes that ask it.
         ingest_url: where the ingest service is, for the gateway.
@@ -54,6 +60,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str | None = None
     kafka_bootstrap: str | None = None
     kafka_replication_factor: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    event_log_retention_days: Days = PASSED_ON_RETENTION.days
+    event_log_accepted_retention_days: Days | None = None
     redis_url: str | None = None
     registry_url: str | None = None
     ingest_url: str | None = None
