@@ -15,9 +15,10 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 from uuid import UUID
 
+from services.ingest.claim_memory import ClaimMemory, key_of
 from services.ingest.presence import Presence
 from services.ingest.store.claims import Claim, StoredClaim, insert_claims
 from shared.coalescer import Coalescer
@@ -28,18 +29,6 @@ from shared.postgres import Database
 _CLAIM_WITHIN: Final = timedelta(milliseconds=500)
 _LEAVE_ALONE_S: Final = 1.0
 """After a claim that failed, Postgres is not asked for so long."""
-
-
-class ClaimCache(Protocol):
-    """Where the first value settled for a key stands, for all who share it; `shared.redis.Firsts` is one."""
-
-    async def settle(self, key: bytes, value: bytes) -> bytes:
-        """The value that stands for a key: this one, or an earlier one.
-
-        Raises:
-            UnavailableError: the cache is away; told at once while it stays away.
-        """
-        ...
 
 
 class KeyedRecord(NamedTuple):
@@ -79,14 +68,14 @@ class Claims:
     Args:
         database: holds the claims, for ever.
         presence: of that database.
-        cache: holds the newest ones as well, and them alone while the database is away. None: nothing is
+        memory: holds the newest ones as well, and decides while the database is away. None: nothing is
             accepted then. That is right where the event log lives in the same database.
     """
 
-    def __init__(self, database: Database, presence: Presence, cache: ClaimCache | None = None) -> None:
+    def __init__(self, database: Database, presence: Presence, memory: ClaimMemory | None = None) -> None:
         self._database = database
         self._presence = presence
-        self._cache = cache
+        self._memory = memory
         self._leave_alone_until = 0.0
         self._in_flight: dict[tuple[UUID, UUID], _InFlight] = {}
         self._coalescer: Coalescer[Claim, StoredClaim] = Coalescer(self._flush)
@@ -102,7 +91,7 @@ class Claims:
         from one another.
 
         Raises:
-            UnavailableError: the database is away, and so is the cache if there is one.
+            UnavailableError: the database is away, and the cache cannot tell, or there is none.
         """
         outcomes: dict[UUID, Settled | ConflictError] = {}
         held: list[KeyedRecord] = []
@@ -133,35 +122,42 @@ class Claims:
 
     async def _settle(self, record: KeyedRecord) -> Settled:
         claim = Claim(record.account_id, record.log_id, record.digest, record.event, record.received_at)
-        if self._cache is None:
+        if self._memory is None:
             return _settled(await self._coalescer.submit(claim))
+        key, value = key_of(record.account_id, record.log_id), record.digest + record.event
         try:
             found = _settled(await self._coalescer.submit(claim))
         except UnavailableError as error:
-            return await self._settle_without_database(self._cache, record, error)
+            return await self._settle_without_database(self._memory, key, value, error)
         if found.stored:
             return found  # what the row says stands, and the rater has made the claim say the same
         value = found.digest + found.event
-        try:
-            standing = await self._cache.settle(_key_of(record), value)
-        except UnavailableError:
-            return found
-        return found if standing == value else _other(standing)
+        if self._memory.is_sure:
+            standing = await self._memory.note(key, value)
+        else:
+            try:
+                standing = await self._memory.confirm(key, value)
+            except UnavailableError:
+                return await self._settle_once_rated(self._memory, claim, found)
+        return found if standing == value else _standing(standing)
+
+    async def _settle_once_rated(self, memory: ClaimMemory, claim: Claim, found: Settled) -> Settled:
+        """What Postgres says of a key again, once it knows what was accepted without it."""
+        await memory.catch_up()
+        again = _settled(await self._coalescer.submit(claim))
+        return again._replace(replayed=found.replayed or again.event != found.event)
 
     async def _settle_without_database(
-        self, cache: ClaimCache, record: KeyedRecord, error: UnavailableError
+        self, memory: ClaimMemory, key: bytes, value: bytes, error: UnavailableError
     ) -> Settled:
-        value = record.digest + record.event
         try:
-            standing = await cache.settle(_key_of(record), value)
+            standing = await memory.decide(key, value)
         except UnavailableError:
             raise error from None
-        if standing == value:
-            return Settled(record.digest, record.event, replayed=False, stored=False)
-        return _other(standing)
+        return _standing(standing, replayed=standing != value)
 
     async def _flush(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
-        if self._cache is None:
+        if self._memory is None:
             return await self._presence.ask(lambda: self._insert(claims))
         if time.monotonic() < self._leave_alone_until:
             raise UnavailableError("The database is not available at the moment.")
@@ -181,11 +177,7 @@ def _settled(stored: StoredClaim) -> Settled:
     return Settled(stored.digest, stored.event, replayed=not stored.fresh, stored=stored.rated)
 
 
-def _other(standing: bytes) -> Settled:
-    """What a value of the cache says that an earlier request has settled."""
+def _standing(standing: bytes, *, replayed: bool = True) -> Settled:
+    """What a value of the cache says."""
     digest, event = standing[:BODY_DIGEST_BYTES], standing[BODY_DIGEST_BYTES:]
-    return Settled(digest, event, replayed=True, stored=False)
-
-
-def _key_of(record: KeyedRecord) -> bytes:
-    return record.account_id.bytes + record.log_id.bytes
+    return Settled(digest, event, replayed=replayed, stored=False)

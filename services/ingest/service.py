@@ -4,7 +4,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from services.ingest.accept import Acceptance
-from services.ingest.claim import ClaimCache, Claims
+from services.ingest.claim import Claims
+from services.ingest.claim_memory import ClaimCache, ClaimMemory
 from services.ingest.elsewhere import Elsewhere, SharedMarks
 from services.ingest.presence import Presence
 from services.ingest.record import RATER, Recorder
@@ -48,8 +49,8 @@ def build_ingest(
         version: of this program, for the OpenAPI document.
         pace: of the rater, where it shares the process with requests.
         alone: this service is a process of its own. Then raters are others (`build_rating`).
-        claim_cache: idempotency keys, for as long as the database is away; see `Claims`. None where the event
-            log lives in the same database.
+        claim_cache: idempotency keys, for as long as the database is away; see `ClaimMemory`. None where the
+            event log lives in the same database.
         marks: the newest positions, shared with other processes of this service and kept for a minute or
             so; None where there are no others.
     """
@@ -63,6 +64,9 @@ def build_ingest(
     async def load_ends() -> dict[int, int]:
         return await event_log.ends(USAGE_LOGGED)
 
+    async def await_rated(at_most: timedelta) -> bool:
+        return await watermark.wait_for(await load_ends(), at_most)
+
     async def note_start() -> None:
         watermark.started(await load_ends())
 
@@ -74,15 +78,20 @@ def build_ingest(
         hurry=pace.hurry if pace else lambda: None,
         elsewhere=None if marks is None else Elsewhere(marks, load_ends),
     )
+    memory = None if claim_cache is None else ClaimMemory(database, presence, claim_cache, await_rated, clock)
     acceptance = Acceptance(
         event_log=event_log,
         pricebook=pricebook,
-        claims=Claims(database, presence, claim_cache),
+        claims=Claims(database, presence, memory),
         watermark=watermark,
         clock=clock,
         max_skew=timedelta(seconds=settings.max_skew_s),
     )
     workers = [Worker("pricebook", lambda stop: pricebook.follow(event_log, stop))]
+    on_start = [note_start, load_prices]
+    if memory is not None:
+        workers.append(Worker("claim-memory", memory.run))
+        on_start.append(memory.look)
     if not alone:
         recorder = Recorder(
             database=database,
@@ -111,7 +120,7 @@ def build_ingest(
         workers=workers,
         pings={"database": database.ping, "event_log": event_log.ping, "prices": load_prices},
         dispensable=frozenset(("database",)),
-        on_start=[note_start, load_prices],
+        on_start=on_start,
     )
 
 

@@ -22,7 +22,6 @@ from tests.servers.server import Server
 KAFKA = frozenset(("kafka",))
 POSTGRES = frozenset(("postgres",))
 REDIS = frozenset(("redis",))
-MEMORY = REDIS | POSTGRES
 """What Redis knows is lost: Postgres has to be there, see `lose_both_stores`."""
 
 FREEZE_BROKER_S = 10.0
@@ -158,22 +157,27 @@ async def lose_both_stores(stage: Stage, chance: random.Random) -> None:
     must not be answered otherwise than before.
     """
     load = stage.load
-    used = [await _log_one(load, chance) for _ in range(2)]
+    used = [await _log_one(load, chance) for _ in range(4)]
     try:
         await asyncio.to_thread(stage.cluster.postgres.pause)
         await asyncio.sleep(_SETTLED_S)
         async with asyncio.TaskGroup() as again:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SETTLED_S):
-                    used.append(await _log_one(load, chance))
+                    used += [await _log_one(load, chance) for _ in range(4)]
             await flush_redis(stage, chance)
-            for account, work in used:
-                again.create_task(load.repeat(account, work))
-                again.create_task(load.offer_other_body(account, work))
+            for number, (account, work) in enumerate(used):
+                again.create_task(_use_again(load, account, work, other_body_first=bool(number % 2)))
             await asyncio.sleep(_SETTLED_S * 2)
             await asyncio.to_thread(stage.cluster.postgres.resume)
     finally:
         await asyncio.to_thread(stage.cluster.postgres.resume)
+
+
+async def _use_again(load: Load, account: Account, work: Work, *, other_body_first: bool) -> None:
+    uses = [load.repeat, load.offer_other_body]
+    for use in reversed(uses) if other_body_first else uses:
+        await use(account, work)
 
 
 async def _log_one(load: Load, chance: random.Random) -> tuple[Account, Work]:
@@ -213,9 +217,9 @@ def list_server_faults(stage: Stage) -> list[Fault]:
         Fault("cut_postgres_connections", "postgres", POSTGRES, cut_connections),
         Fault("slow_disk", "postgres", POSTGRES, slow_commits),
         Fault("both_stores_lost", "postgres and redis", EVERYTHING, lose_both_stores),
-        Fault("kill_redis", "redis", MEMORY, partial(kill_server, redis, (1.0, 5.0))),
+        Fault("kill_redis", "redis", REDIS, partial(kill_server, redis, (1.0, 5.0))),
         Fault("freeze_redis", "redis", REDIS, partial(freeze_server, redis, FREEZE_STORE_S)),
-        Fault("flush_redis", "redis", MEMORY, flush_redis),
+        Fault("flush_redis", "redis", REDIS, flush_redis),
     ]
     for number, broker in cluster.brokers.servers.items():
         name = f"broker-{number}"

@@ -24,7 +24,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.load import Load
 from tests.chaos.prices import PriceChanges
 from tests.chaos.report import Recovery, Report
-from tests.chaos.schedule import BEYOND, Slot, plan_long, plan_short
+from tests.chaos.schedule import Slot, plan_long, plan_short
 from tests.chaos.settle import Settlement, settle
 from tests.chaos.watch import Watch
 
@@ -107,7 +107,7 @@ class Run:
                 *list_server_faults(self.stage),
                 *list_link_faults(self.stage),
             )
-            if (fault.kind in self.plan.only if self.plan.only else fault.kind not in BEYOND)
+            if not self.plan.only or fault.kind in self.plan.only
         ]
         if self.plan.minutes is None:
             return iter(plan_short(faults, chance))

@@ -10,9 +10,6 @@ from tests.chaos.fault import Fault
 PAIR_SHARE: Final = 0.25
 AT_ONCE: Final = 3
 
-BEYOND: Final = frozenset(("both_stores_lost",))
-"""Kinds that are more than the product promises to bear; made only when they are asked for."""
-
 Slot: TypeAlias = tuple[Fault, ...]
 """Faults that happen at the same time, each in an area of its own."""
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from litestar.types import Message, Receive, Scope, Send
 from litestar.types.asgi_types import ReceiveMessage
 
-from services.ingest.claim import ClaimCache
+from services.ingest.claim_memory import ClaimCache
 from services.ingest.elsewhere import SharedMarks
 from services.ingest.record import RATER, Recorder
 from services.ingest.service import SCHEMA, build_ingest
@@ -85,6 +85,11 @@ class Ingest:
     service: Service
     clock: FixedClock
     pricebook: APricebook
+
+    async def start(self) -> None:
+        """What it does before its first request; may be repeated."""
+        for step in self.service.on_start:
+            await step()
 
     async def call(
         self, method: str, path: str, body: object = None, *, key: str | None = None, account: UUID = A
@@ -173,6 +178,7 @@ class Street:
         claim_cache: ClaimCache | None = None,
         marks: SharedMarks | None = None,
         event_log: EventLog | None = None,
+        at: datetime = NOW,
         redis_limit: timedelta = PATIENT,
         **settings: int,
     ) -> Ingest:
@@ -182,7 +188,7 @@ class Street:
             redis = await self.open_redis(redis_url, redis_limit)
             claim_cache = Firsts(redis, "test:claim:", timedelta(hours=24))
             marks = Marks(redis, "test:mark:", timedelta(seconds=settings.get("watermark_s", 60)))
-        clock, pricebook = FixedClock(NOW), APricebook()
+        clock, pricebook = FixedClock(at), APricebook()
         service = build_ingest(
             database=database,
             event_log=event_log or self.event_log,
@@ -195,9 +201,9 @@ class Street:
             marks=marks,
             settings=IngestSettings(**settings),
         )
-        for step in service.on_start:
-            await step()
-        return Ingest(database, service, clock, pricebook)
+        ingest = Ingest(database, service, clock, pricebook)
+        await ingest.start()
+        return ingest
 
     async def open_recorder(self, url: str | None = None) -> Recorder:
         """What a rater does with a slice."""

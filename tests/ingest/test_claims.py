@@ -157,6 +157,7 @@ async def test_nothing_is_accepted_when_neither_postgres_nor_redis_can_tell(
     first = await log_soon(ingest, "k")
     await to_redis.link.cut()
     await to_postgres.link.open()
+    await street.rate_all()  # before that Postgres does not know "k"
     await log_soon(ingest, "k2")
     await to_redis.link.open()
     await asyncio.sleep(1.5)

@@ -1,11 +1,13 @@
 """The table of idempotency keys."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from shared.postgres import Connection
+
+_FETCHED_AT_ONCE: Final = 1000
 
 
 class Claim(NamedTuple):
@@ -108,3 +110,20 @@ async def list_claims(
         (UUID(int=row["account_id"].int), UUID(int=row["log_id"].int)): (row["body_digest"], row["event"])
         for row in rows
     }
+
+
+LIST_NEWEST_CLAIMS = """
+SELECT account_id, log_id, body_digest, event FROM usage.claims WHERE claimed_at >= $1
+"""
+
+
+async def list_newest_claims(
+    connection: Connection, since: datetime
+) -> AsyncIterator[list[tuple[UUID, UUID, bytes, bytes]]]:
+    """Account, log id, digest and event of the claims since an instant, in parts, inside a transaction."""
+    cursor = await connection.cursor(LIST_NEWEST_CLAIMS, since)
+    while rows := await cursor.fetch(_FETCHED_AT_ONCE):
+        yield [
+            (UUID(int=row["account_id"].int), UUID(int=row["log_id"].int), row["body_digest"], row["event"])
+            for row in rows
+        ]
