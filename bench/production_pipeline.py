@@ -55,7 +55,7 @@ def stages(deployment: Deployment, servers: dict[str, psutil.Process]) -> list[S
 
 def receipted(url: str, key: str) -> int:
     """How many receipts the account has: the sequence is gapless, so the newest one tells."""
-    newest = call(url, "GET", "/api/v1/receipts?limit=1", key, None)["receipts"]
+    newest = call(f"{url}/api/v1/receipts?limit=1", "GET", key, None)["receipts"]
     return int(newest[0]["payload"]["account_sequence"]) if newest else 0
 
 
@@ -64,7 +64,7 @@ def send_batches(url: str, key: str, seconds: float, sent: list[int]) -> None:
     until = time.monotonic() + seconds
     body = {"logs": [{**BODY, "origin": f"o{number % 10}"} for number in range(BATCH)]}
     while time.monotonic() < until:
-        call(url, "POST", "/api/v1/log/batch", key, body)
+        call(f"{url}/api/v1/log/batch", "POST", key, body)
         sent.append(BATCH)
 
 
@@ -74,7 +74,7 @@ def run(deployment: Deployment, servers: dict[str, psutil.Process], options: arg
     operator = deployment.run("keys", "create", "--operator")
     for kind in ("single", "batches"):
         keys = [new_account(url, operator) for _ in range(options.accounts)]
-        call(url, "POST", "/api/v1/log", keys[0], BODY)
+        call(f"{url}/api/v1/log", "POST", keys[0], BODY)
         before, began = stages(deployment, servers), time.monotonic()
         if kind == "single":
             done = measure(url, keys[0], BODY, options.connections, options.seconds)
@@ -103,7 +103,7 @@ def settle(url: str, keys: list[str]) -> int:
     for key in keys:
         deadline = time.monotonic() + 300
         while True:
-            stats = call(url, "GET", "/api/v1/stats", key, None)
+            stats = call(f"{url}/api/v1/stats", "GET", key, None)
             count = int(stats["total_requests"])
             if stats["complete"] and receipted(url, key) >= count:
                 break
