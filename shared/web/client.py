@@ -4,6 +4,7 @@ A problem document that comes back is raised as the same typed error that the ot
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple, Protocol, cast
@@ -144,14 +145,22 @@ class HttpUpstream:
         base_url: such as `http://ingest:8080`, without a path.
         timeout: the longest silence of the other side; a long export may take as long as it flows.
         pool_size: the most connections at a time.
+        uses: how many requests a connection carries, on average. Behind the address may be several instances,
+            and those that came later are met by new connections alone.
     """
 
     def __init__(
-        self, base_url: str, *, timeout: timedelta = timedelta(seconds=30), pool_size: int = 256
+        self,
+        base_url: str,
+        *,
+        timeout: timedelta = timedelta(seconds=30),
+        pool_size: int = 256,
+        uses: int = 1000,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=None, connect=2, sock_read=timeout.total_seconds())
         self._pool_size = pool_size
+        self._uses = uses
         self._session: aiohttp.ClientSession | None = None
 
     def _open(self) -> aiohttp.ClientSession:
@@ -172,6 +181,8 @@ class HttpUpstream:
         headers = [
             (k.decode("latin-1"), v.decode("latin-1")) for k, v in http["headers"] if k not in HOP_BY_HOP
         ]
+        if random.randrange(self._uses) == 0:  # noqa: S311 - no secret
+            headers.append(("Connection", "close"))
         try:
             async with self._open().request(
                 http["method"],

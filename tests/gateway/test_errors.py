@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -62,6 +63,29 @@ async def test_a_service_that_is_not_there_is_a_503() -> None:
         assert int(answer.get("retry-after") or 0) >= 1
         assert (await alone.post_log(house.new_key())).status == 503
         await alone.close()
+
+
+@pytest.mark.usefixtures("no_error_logs")
+async def test_a_connection_is_replaced_after_a_while_so_that_new_instances_are_met() -> None:
+    callers: Counter[Any] = Counter()
+
+    async def service(scope: Any, receive: Any, send: Any) -> None:
+        callers[scope["client"]] += 1
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async with serve(service) as [port]:
+        upstream = HttpUpstream(f"http://127.0.0.1:{port}", uses=10)
+        alone = House(
+            dict.fromkeys(("registry", "ingest", "auth", "receipts"), upstream),
+            build_parts(),
+            GatewaySettings(anonymous_requests_per_minute=1000),
+        )
+        for _ in range(300):
+            assert (await alone.ask("GET", "/registry")).status == 200
+        await alone.close()
+    assert callers.total() == 300
+    assert 5 < len(callers) < 100
 
 
 @pytest.mark.parametrize(("status", "told"), [(500, 500), (501, 500), (502, 503), (503, 503), (504, 503)])
