@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,12 +39,19 @@ class Account:
         return body
 
     def stats(self, **parameters: Any) -> dict[str, Any]:
-        """The account's statistics, which must be complete."""
-        answer = self.http.get("/api/v1/stats", params=parameters)
-        assert answer.status_code == 200, answer.text
-        body: dict[str, Any] = answer.json()
-        assert body["complete"], body
+        """The account's statistics, once they are complete: a busy machine may need longer."""
+        body: dict[str, Any] = self.complete_stats(**parameters).json()
         return body
+
+    def complete_stats(self, **parameters: Any) -> httpx.Response:
+        """The answer that has them."""
+        deadline = time.monotonic() + 20
+        while True:
+            answer = self.http.get("/api/v1/stats", params=parameters)
+            assert answer.status_code == 200, answer.text
+            if answer.json()["complete"]:
+                return answer
+            assert time.monotonic() < deadline, answer.text
 
     def logs(self, **parameters: Any) -> list[dict[str, Any]]:
         """The account's records."""
