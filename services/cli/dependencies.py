@@ -105,17 +105,26 @@ async def _look_at_redis(url: str) -> Look:
         redis = await open_redis(url)
     except ValueError as error:
         return Look("redis", "problem", str(error))
+    why = ""
     try:
-        for attempt in range(1, _REDIS_ATTEMPTS + 1):
+        for _ in range(_REDIS_ATTEMPTS):
             try:
-                await redis.ping()
+                told = await redis.call("INFO", "memory")
             except UnavailableError as error:
-                if attempt == _REDIS_ATTEMPTS:
-                    return Look("redis", "problem", _reason(error))
+                why = _reason(error)
             else:
-                break
+                lines = bytes(told).decode("latin-1").split()
+                return _judge_redis(dict(line.split(":", 1) for line in lines if ":" in line))
     finally:
         await redis.close()
+    return Look("redis", "problem", why)
+
+
+def _judge_redis(memory: Mapping[str, str]) -> Look:
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction" and memory.get("maxmemory") != "0":
+        # It does not tell what it drops, and it alone knows idempotency keys while Postgres is away.
+        return Look("redis", "note", f"maxmemory-policy is {policy}: set noeviction, so that no key is lost")
     return Look("redis", "ok", "answers")
 
 

@@ -14,8 +14,10 @@ from shared.event_log.port import TopicState
 from shared.runtime.front import Front
 from shared.runtime.listen import listen
 from shared.runtime.service import Service
+from tests.conftest import StartServer
 from tests.operations.works import Works
 from tests.servers.process import find_free_port
+from tests.servers.redis import ask_redis
 
 ON_POSTGRES = pytest.mark.parametrize("kind", ["postgres"])
 
@@ -36,6 +38,16 @@ async def test_a_deployment_that_has_everything_is_well(works: Works, redis_url:
     printed = await works.run("doctor")
     assert "all migrations are applied" in printed.out
     assert f"{expected:<8} usage.logged" in printed.out
+
+
+@ON_POSTGRES
+async def test_a_redis_that_may_drop_keys_is_worth_a_note(works: Works, own_server: StartServer) -> None:
+    server = own_server("redis")
+    for memory, status in (("0", "ok"), ("100mb", "note")):
+        ask_redis(server.address, f"CONFIG SET maxmemory {memory}", "CONFIG SET maxmemory-policy allkeys-lru")
+        _, looks = await looked(works, LLMRING_REDIS_URL=f"redis://{server.address}")
+        assert looks["redis"]["status"] == status, looks
+    assert "noeviction" in looks["redis"]["detail"]
 
 
 @ON_POSTGRES
