@@ -4,6 +4,8 @@ Its defaults would lose records: acknowledgement by the leader alone, no idempot
 record, positions committed by a timer.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
@@ -44,6 +46,7 @@ GROUP: Final[dict[str, Any]] = CONSUMER | {
 }
 
 ADMIN: Final[dict[str, Any]] = {"request_timeout_ms": 5_000}
+_CLOSE_SECONDS: Final = 5.0
 
 
 # The library carries no annotations: these names say what is meant, and nothing more could be checked.
@@ -67,9 +70,22 @@ def build_member(bootstrap: str, group: str) -> Consumer:
     return _LIBRARY.AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, **GROUP)
 
 
-def build_admin(bootstrap: str) -> Admin:
-    """A client that creates and describes topics, not started."""
-    return _LIBRARY.admin.AIOKafkaAdminClient(bootstrap_servers=bootstrap, **ADMIN)
+async def start_admin(bootstrap: str) -> Admin:
+    """A client that creates and describes topics."""
+    admin = _LIBRARY.admin.AIOKafkaAdminClient(bootstrap_servers=bootstrap, **ADMIN)
+    try:
+        await admin.start()
+    except BaseException:
+        await close_admin(admin)
+        raise
+    return admin
+
+
+async def close_admin(admin: Admin) -> None:
+    """Close it, whether its broker is there or not."""
+    with contextlib.suppress(KafkaError, OSError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await admin.close()
 
 
 @contextmanager

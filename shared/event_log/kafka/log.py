@@ -1,7 +1,6 @@
 """The event log on Kafka, as one object."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -11,7 +10,8 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from shared.event_log.kafka.clients import Admin, Consumer, build_admin, translated
+from shared.event_log.kafka.asking import Asker
+from shared.event_log.kafka.clients import Consumer, close_admin, start_admin
 from shared.event_log.kafka.ranges import read_ranges, start_reader
 from shared.event_log.kafka.stored import stored_records
 from shared.event_log.kafka.subscription import KafkaSubscription, open_subscription, stop_consumer
@@ -21,7 +21,6 @@ from shared.event_log.port import Position, Positions, Record, Slice, StoredReco
 
 logger = logging.getLogger(__name__)
 
-_ASK_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.5
 _TAIL_WAIT_MS: Final = 500
 
@@ -29,13 +28,13 @@ _TAIL_WAIT_MS: Final = 500
 class KafkaEventLog:
     """An `EventLog` on Kafka; made by `open_kafka_event_log`."""
 
-    def __init__(self, bootstrap: str, writer: KafkaWriter, admin: Admin, topics: Topics) -> None:
+    def __init__(self, bootstrap: str, writer: KafkaWriter, admin: Asker, topics: Topics) -> None:
         self._bootstrap = bootstrap
         self._writer = writer
         self._admin = admin
         self._topics = topics
-        self._reader: Consumer | None = None
-        self._opening_reader = asyncio.Lock()
+        # A consumer outside any group, which only asks for offsets.
+        self._reader = Asker(lambda: start_reader(bootstrap), stop_consumer)
 
     async def ensure_topics(self, topics: Mapping[str, int]) -> None:
         """See `EventLog.ensure_topics`."""
@@ -83,31 +82,19 @@ class KafkaEventLog:
 
     async def ping(self) -> None:
         """See `EventLog.ping`."""
-        with translated():
-            async with asyncio.timeout(_ASK_SECONDS):
-                await self._admin.describe_cluster()
+        await self._admin.ask(lambda admin: admin.describe_cluster())
 
     async def close(self) -> None:
         """See `EventLog.close`."""
         await self._writer.close()
-        if self._reader is not None:
-            await stop_consumer(self._reader)
-        await _close_admin(self._admin)
+        await self._reader.close()
+        await self._admin.close()
 
     async def _ask_offsets(self, topic: str, question: Callable[[Consumer], Any]) -> dict[int, int]:
         count = await self._topics.get_partitions(topic)
-        with translated():
-            async with asyncio.timeout(_ASK_SECONDS):
-                ask = question(await self._get_reader())
-                offsets = await ask([TopicPartition(topic, number) for number in range(count)])
+        partitions = [TopicPartition(topic, number) for number in range(count)]
+        offsets = await self._reader.ask(lambda reader: question(reader)(partitions))
         return {tp.partition: offset for tp, offset in offsets.items()}
-
-    async def _get_reader(self) -> Consumer:
-        """A consumer outside any group, which only asks for offsets."""
-        async with self._opening_reader:
-            if self._reader is None:
-                self._reader = await start_reader(self._bootstrap)
-            return self._reader
 
     async def _follow(self, topic: str, starts: dict[int, int]) -> AsyncGenerator[StoredRecord, None]:
         while True:
@@ -135,12 +122,6 @@ class KafkaEventLog:
                 await stop_consumer(consumer)
 
 
-async def _close_admin(admin: Admin) -> None:
-    with contextlib.suppress(KafkaError, OSError):
-        async with asyncio.timeout(_ASK_SECONDS):
-            await admin.close()
-
-
 async def open_kafka_event_log(
     bootstrap: str, *, append_timeout: timedelta = timedelta(seconds=4), replication_factor: int | None = None
 ) -> KafkaEventLog:
@@ -155,15 +136,13 @@ async def open_kafka_event_log(
     Raises:
         UnavailableError: no broker answers.
     """
-    admin = build_admin(bootstrap)
+    admin = Asker(lambda: start_admin(bootstrap), close_admin)
     writer = KafkaWriter(bootstrap, append_timeout)
     try:
-        with translated():
-            async with asyncio.timeout(_ASK_SECONDS):
-                await admin.start()
+        await admin.ask(lambda each: each.describe_cluster())
         await writer.connect()
     except BaseException:
         await writer.close()
-        await _close_admin(admin)
+        await admin.close()
         raise
     return KafkaEventLog(bootstrap, writer, admin, Topics(admin, replication_factor))

@@ -12,7 +12,8 @@ from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionErro
 
 from shared.contracts.topics import RETENTION
 from shared.errors import NotFoundError, UnavailableError
-from shared.event_log.kafka.clients import Admin, translated
+from shared.event_log.kafka.asking import Asker
+from shared.event_log.kafka.clients import translated
 from shared.event_log.port import TopicState
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ SETTINGS: Final = {
 REPLICAS: Final = 3
 """How many copies a topic gets when nothing is said, if there are so many brokers."""
 
+_CREATE_SECONDS: Final = 30.0
 _SETTLE_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.1
 _new_topic: Final[Any] = NewTopic  # the library carries no annotations
@@ -35,7 +37,7 @@ _FIRST_CONFIG: Final = 4  # place of the list in a resource's answer: error, mes
 class Topics:
     """What topics there are; their numbers of partitions are remembered, since they never change."""
 
-    def __init__(self, admin: Admin, replication_factor: int | None) -> None:
+    def __init__(self, admin: Asker, replication_factor: int | None) -> None:
         self._admin = admin
         self._replication_factor = replication_factor
         self._partitions: dict[str, int] = {}
@@ -52,8 +54,7 @@ class Topics:
             UnavailableError: no broker answers.
         """
         if name not in self._partitions:
-            with translated():
-                (described,) = await self._admin.describe_topics([name])
+            (described,) = await self._admin.ask(lambda admin: admin.describe_topics([name]))
             error = for_code(described["error_code"])
             if error is UnknownTopicOrPartitionError:
                 raise NotFoundError(f"There is no topic {name}.")
@@ -71,9 +72,9 @@ class Topics:
             UnavailableError: no broker answers.
         """
         await self.get_partitions(name)
-        with translated():
-            (described,) = await self._admin.describe_topics([name])
-            (answer,) = await self._admin.describe_configs([_config_of(ConfigResourceType.TOPIC, name)])
+        asked = [_config_of(ConfigResourceType.TOPIC, name)]
+        (described,) = await self._admin.ask(lambda admin: admin.describe_topics([name]))
+        (answer,) = await self._admin.ask(lambda admin: admin.describe_configs(asked))
         (resource,) = answer.resources
         settings = {each[0]: each[1] for each in resource[_FIRST_CONFIG]}
         partitions = described["partitions"]
@@ -100,7 +101,7 @@ class Topics:
                 _new_topic(name, partitions, replicas, topic_configs=settings | _retention_of(name))
                 for name, partitions in topics.items()
             ]
-            answer = await self._admin.create_topics(wanted)
+            answer = await self._admin.ask(lambda admin: admin.create_topics(wanted), _CREATE_SECONDS)
             for name, code, message in answer.topic_errors:
                 error = for_code(code)
                 if code != 0 and error is not TopicAlreadyExistsError:
@@ -114,13 +115,13 @@ class Topics:
         self._partitions.update(found)
 
     async def _count_brokers(self) -> int:
-        return len((await self._admin.describe_cluster())["brokers"])
+        return len((await self._admin.ask(lambda admin: admin.describe_cluster()))["brokers"])
 
     async def _settled(self, topics: Mapping[str, int]) -> dict[str, int]:
         try:
             async with asyncio.timeout(_SETTLE_SECONDS):
                 while True:
-                    described = await self._admin.describe_topics(list(topics))
+                    described = await self._admin.ask(lambda admin: admin.describe_topics(list(topics)))
                     if all(map(_has_leaders, described)):
                         return {topic["topic"]: len(topic["partitions"]) for topic in described}
                     await asyncio.sleep(_POLL_SECONDS)
