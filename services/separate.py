@@ -38,6 +38,7 @@ class Surroundings:
     Attributes:
         stack: what is opened is closed by it.
         open_database: a pool for a schema, once its migrations are applied.
+        open_dispensable_database: the same, but after a while also one that is unavailable until then.
         open_event_log: the event log, once its topics are there.
         open_redis: does not wait: nothing fails for want of Redis.
         urls: where other services are, by name.
@@ -49,6 +50,7 @@ class Surroundings:
 
     stack: AsyncExitStack
     open_database: Callable[[Schema], Awaitable[Database]]
+    open_dispensable_database: Callable[[Schema], Awaitable[Database]]
     open_event_log: Callable[[], Awaitable[EventLog]]
     open_redis: Callable[[], Awaitable[Redis]]
     urls: dict[str, str]
@@ -116,7 +118,7 @@ async def _build_registry(around: Surroundings) -> Service:
 async def _build_ingest(around: Surroundings) -> Service:
     redis = await around.open_redis()
     return ingest.build_ingest(
-        database=await around.open_database(ingest.SCHEMA),
+        database=await around.open_dispensable_database(ingest.SCHEMA),
         event_log=await around.open_event_log(),
         pricebook=Pricebook(around.upstream("registry")),
         principals=around.principals,

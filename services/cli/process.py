@@ -1,6 +1,7 @@
 """One service or one consumer as a process of its own: `serve NAME`, `worker NAME`."""
 
 import functools
+import logging
 import signal
 from base64 import b64decode
 from contextlib import AsyncExitStack
@@ -21,7 +22,7 @@ from shared.contracts.topics import TOPICS
 from shared.errors import NotFoundError, UnavailableError
 from shared.event_log.port import EventLog
 from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
-from shared.postgres import Database, MigrationError, Schema, list_pending, open_database
+from shared.postgres import Database, DatabaseToCome, MigrationError, Schema, list_pending, open_database
 from shared.proofs.signing import SigningKey
 from shared.redis import Redis, open_redis
 from shared.runtime.front import Front, MetricsOnly
@@ -35,8 +36,12 @@ from shared.telemetry.logs import configure_logs
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 
 POOL_SIZE: Final = 16
+PATIENCE: Final = timedelta(seconds=5)
+"""After so long a process that can do without Postgres goes on without it."""
 STATEMENT_TIMEOUT: Final = timedelta(seconds=10)
 """Far more than any statement takes. A connection that the network has forgotten costs so long, once."""
+
+_log = logging.getLogger(__name__)
 
 
 def run_one(name: str, process: Process, settings: ProcessSettings) -> None:
@@ -73,6 +78,7 @@ def run_one(name: str, process: Process, settings: ProcessSettings) -> None:
             around(
                 stack=stack,
                 open_database=opened.open_database,
+                open_dispensable_database=opened.open_dispensable_database,
                 open_event_log=opened.open_event_log,
                 open_redis=opened.open_redis,
             )
@@ -96,9 +102,23 @@ class _Opener:
 
     async def open_database(self, schema: Schema) -> Database:
         """A pool for a schema that this program's migrations have made."""
+        database = await self._wait_for_database(schema)
+        self._stack.push_async_callback(database.close)
+        return database
+
+    async def open_dispensable_database(self, schema: Schema) -> Database:
+        """The same, or one that is unavailable until that is there, where it does not come soon."""
+        coming = DatabaseToCome(str(self._settings.database_url), self._wait_for_database(schema))
+        self._stack.push_async_callback(coming.close)
+        database = await coming.wait(PATIENCE)
+        if database is coming:
+            _log.warning("going on without Postgres until it is there")
+        return database
+
+    async def _wait_for_database(self, schema: Schema) -> Database:
         url = str(self._settings.database_url)
         await wait_for("Postgres and its migrations", functools.partial(_require_migrated, url, [schema]))
-        database = await wait_for(
+        return await wait_for(
             "Postgres",
             lambda: open_database(
                 url,
@@ -108,8 +128,6 @@ class _Opener:
                 statement_timeout=STATEMENT_TIMEOUT,
             ),
         )
-        self._stack.push_async_callback(database.close)
-        return database
 
     async def open_event_log(self) -> EventLog:
         """The event log, once all topics are there."""

@@ -56,6 +56,24 @@ def test_without_postgres_logs_are_taken_and_reads_say_503(town: Town, customer:
     customer.expect_all_counted()
 
 
+def test_an_ingest_process_that_starts_without_postgres_takes_logs(town: Town, customer: Customer) -> None:
+    first = customer.log(idempotency_key="before")
+    ingest = town.deployment.processes["ingest"]
+    town.servers["postgres"].kill()
+    try:
+        ingest.stop()
+        ingest.start()
+        customer.log()
+        assert customer.log(idempotency_key="before") == first
+        new = customer.log(idempotency_key="new")
+        assert customer.try_log(idempotency_key="new").json() == new
+        answer = customer.http.get("/api/v1/stats")
+        assert (answer.status_code, "retry-after" in answer.headers) == (503, True), answer.text
+    finally:
+        town.servers["postgres"].start()
+    customer.expect_all_counted()
+
+
 def test_a_frozen_postgres_does_not_freeze_acceptance(town: Town, customer: Customer) -> None:
     customer.log(idempotency_key="before")
     town.servers["postgres"].pause()
