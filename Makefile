@@ -61,8 +61,8 @@ chaos: $(VENV)/.installed-dev ## Break the whole deployment for half an hour: ma
 chaos-short: $(VENV)/.installed-dev ## Every kind of fault once, in under five minutes: make SEED=1 chaos-short
 	SEED=$(SEED) $(BIN)/pytest -n0 -s -m chaos tests/chaos
 
-faults: $(VENV)/.installed-dev ## Fail every single outside call of ingest, rater and issuer, once each
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/faults
+faults: $(VENV)/.installed-dev ## Fail every outside call of ingest, rater and issuer, once each: make FAULTS=all faults
+	LLMRING_FAULTS=$(FAULTS) $(BIN)/pytest --numprocesses 2 --dist loadgroup tests/faults
 
 lock: $(VENV)/.installed-dev ## Pin the dependencies anew
 	$(BIN)/pip install --quiet uv
