@@ -63,7 +63,7 @@ async def test_a_leader_that_is_killed_takes_nothing_acknowledged_with_it(
 
     callers = [asyncio.create_task(append_until_stopped(first)) for first in range(10)]
     await eventually(lambda: len(acknowledged) >= 300, 30)
-    (described,) = await log._admin.describe_topics(["topic"])
+    (described,) = await log._admin.ask(lambda admin: admin.describe_topics(["topic"]))
     assert all(len(partition["replicas"]) == 3 for partition in described["partitions"])
     leader = described["partitions"][0]["leader"]
     await asyncio.to_thread(cluster.brokers[leader].kill)

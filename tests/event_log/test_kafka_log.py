@@ -162,7 +162,7 @@ def test_keys_go_where_other_clients_put_them() -> None:
 
 
 async def test_a_topic_is_stamped_by_the_broker(log: KafkaEventLog, topic: str) -> None:
-    described = await log._admin.describe_cluster()
+    described = await log._admin.ask(lambda admin: admin.describe_cluster())
     assert described["brokers"]
     await log.append(topic, numbered(1))
     (record,) = await read_all(log, topic)
