@@ -31,7 +31,7 @@ async def test_kafka_acknowledges_from_memory_and_writes_to_disk_when_it_likes(k
     try:
         await log.ensure_topics(TOPICS)
         resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in TOPICS]
-        for answer in await log._admin.describe_configs(resources):
+        for answer in await log._admin.ask(lambda admin: admin.describe_configs(resources)):
             for resource in answer.resources:
                 settings = {entry[0]: entry[1] for entry in resource[4]}
                 assert (settings["flush.messages"], settings["flush.ms"]) == (NEVER, NEVER)
