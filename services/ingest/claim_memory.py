@@ -147,10 +147,11 @@ class ClaimMemory:
         Raises:
             UnavailableError: the cache is away, or may have forgotten something.
         """
-        self._doubt_postgres()
         if self._owed or self._owes_too_much:
             await self._pay()
-        return await self._cache.settle_if_whole(key, value)
+        standing = await self._cache.settle_if_whole(key, value)
+        self._doubt_postgres()
+        return standing
 
     async def look(self) -> None:
         """See to it that each of the two knows what the other does, as far as they answer."""
