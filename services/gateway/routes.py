@@ -5,7 +5,9 @@ service behind (an empty or a dotted segment, a control character, a backslash, 
 the part that decides) is matched by nothing, so it is a 404 and is never forwarded.
 """
 
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -34,6 +36,7 @@ class Row(NamedTuple):
         open_to: methods for which a key is optional although `access` says required.
         head_as_get: HEAD is asked as GET and the body left out, so that no service has to care; False where
             a GET is not safe (RFC 9110, 9.2.1).
+        patience: how long a service may be silent before its answer is given up.
     """
 
     path: str
@@ -42,12 +45,15 @@ class Row(NamedTuple):
     below: bool = False
     open_to: tuple[str, ...] = ()
     head_as_get: bool = True
+    patience: timedelta = timedelta(seconds=12)
 
+
+_OF_OPERATORS: Final = timedelta(minutes=1)
 
 ROWS: Final = (
     Row("/registry", "registry", Access.OPTIONAL, below=True),
     Row("/registry.json", "registry", Access.OPTIONAL),
-    Row("/registry/versions", "registry", Access.REQUIRED, open_to=("GET", "HEAD")),
+    Row("/registry/versions", "registry", Access.REQUIRED, open_to=("GET", "HEAD"), patience=_OF_OPERATORS),
     Row("/api/v1/log", "ingest", Access.REQUIRED, below=True),
     Row("/api/v1/logs", "ingest", Access.REQUIRED, below=True),
     Row("/api/v1/stats", "ingest", Access.REQUIRED),
@@ -57,7 +63,7 @@ ROWS: Final = (
     Row("/api/v1/receipts/public-key.pem", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
     Row("/api/v1/register", "auth", Access.IGNORED),
     Row("/api/v1/cli/register", "auth", Access.IGNORED),
-    Row("/api/v1/admin", "auth", Access.REQUIRED, below=True),
+    Row("/api/v1/admin", "auth", Access.REQUIRED, below=True, patience=_OF_OPERATORS),
 )
 
 SERVICES: Final = tuple(dict.fromkeys(row.service for row in ROWS))
@@ -80,7 +86,7 @@ class Target:
 
     def __init__(self, row: Row, upstream: Upstream) -> None:
         self.row = row
-        self.forward: Forward = upstream.forward
+        self.forward: Forward = functools.partial(upstream.forward, patience=row.patience)
         self.access = row.access
         self.open_to = frozenset(row.open_to)
         self.head_as_get = row.head_as_get

@@ -7,7 +7,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from typing import NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, Protocol, cast
 
 import aiohttp
 import msgspec
@@ -52,8 +52,13 @@ class Answer(NamedTuple):
 class Upstream(Protocol):
     """Another service, wherever it runs."""
 
-    async def forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def forward(
+        self, scope: Scope, receive: Receive, send: Send, *, patience: timedelta | None = None
+    ) -> None:
         """Pass one HTTP request on and stream its answer back.
+
+        Args:
+            patience: the longest silence of the other side; None is the default.
 
         Raises:
             UnavailableError: it could not be reached, or broke off in its answer.
@@ -80,7 +85,14 @@ class AsgiUpstream:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def forward(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        patience: timedelta | None = None,  # noqa: ARG002 - there is no network that may fall silent
+    ) -> None:
         """Call the application with the request as it is."""
         await self._app(scope, receive, send)
 
@@ -143,7 +155,7 @@ class HttpUpstream:
 
     Args:
         base_url: such as `http://ingest:8080`, without a path.
-        timeout: the longest silence of the other side; a long export may take as long as it flows.
+        timeout: the longest silence of the other side by default; a long export may take as long as it flows.
         pool_size: the most connections at a time.
         uses: how many requests a connection carries, on average. Behind the address may be several instances,
             and those that came later are met by new connections alone.
@@ -153,15 +165,16 @@ class HttpUpstream:
         self,
         base_url: str,
         *,
-        timeout: timedelta = timedelta(seconds=30),
+        timeout: timedelta = timedelta(seconds=12),
         pool_size: int = 256,
         uses: int = 1000,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._timeout = aiohttp.ClientTimeout(total=None, connect=2, sock_read=timeout.total_seconds())
+        self._timeout = _limit(timeout)
         self._pool_size = pool_size
         self._uses = uses
         self._session: aiohttp.ClientSession | None = None
+        self._left: set[asyncio.Task[None]] = set()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -174,7 +187,21 @@ class HttpUpstream:
             )
         return self._session
 
-    async def forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _leave(self, session: aiohttp.ClientSession) -> None:
+        """Ask nothing more over connections of which one was silent for too long.
+
+        The network may have forgotten them all, without a word: then each would cost its user as much. Those
+        in use have the time that they would have had.
+        """
+        if session is self._session:
+            self._session = None
+            task = asyncio.create_task(_close_later(session))
+            self._left.add(task)
+            task.add_done_callback(self._left.discard)
+
+    async def forward(
+        self, scope: Scope, receive: Receive, send: Send, *, patience: timedelta | None = None
+    ) -> None:
         """Stream the request there and the answer back, less the hop-by-hop headers."""
         http = cast("HTTPScope", scope)
         target = _target(http)
@@ -183,13 +210,15 @@ class HttpUpstream:
         ]
         if random.randrange(self._uses) == 0:  # noqa: S311 - no secret
             headers.append(("Connection", "close"))
+        session = self._open()
         try:
-            async with self._open().request(
+            async with session.request(
                 http["method"],
                 URL(self._base_url + target, encoded=True),
                 headers=headers,
                 data=_chunks(receive) if _has_body(http) else None,
                 allow_redirects=False,
+                timeout=self._timeout if patience is None else _limit(patience),
             ) as response:
                 kept = [(k.lower(), v) for k, v in response.raw_headers if k.lower() not in HOP_BY_HOP]
                 await send({"type": "http.response.start", "status": response.status, "headers": kept})
@@ -197,12 +226,15 @@ class HttpUpstream:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(error, aiohttp.SocketTimeoutError):
+                self._leave(session)
             raise UnavailableError("A service behind the gateway is away.") from error
 
     async def call(self, method: str, path: str, *, headers: HeaderList = (), body: bytes = b"") -> Answer:
         """Send a request and wait for its whole answer."""
+        session = self._open()
         try:
-            async with self._open().request(
+            async with session.request(
                 method,
                 URL(self._base_url + path, encoded=True),
                 headers=[
@@ -213,13 +245,32 @@ class HttpUpstream:
             ) as response:
                 answer = Answer(response.status, response.raw_headers, await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(error, aiohttp.SocketTimeoutError):
+                self._leave(session)
             raise UnavailableError("A service that this one depends on is away.") from error
         return raise_problem(answer)
 
     async def close(self) -> None:
         """Close the pooled connections."""
+        for task in self._left:
+            task.cancel()
+        await asyncio.gather(*self._left, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
+
+
+_LONGEST_PATIENCE: Final = timedelta(minutes=1)
+
+
+def _limit(patience: timedelta) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=2, sock_read=patience.total_seconds())
+
+
+async def _close_later(session: aiohttp.ClientSession) -> None:
+    try:
+        await asyncio.sleep(_LONGEST_PATIENCE.total_seconds())
+    finally:
+        await session.close()
 
 
 def _target(scope: HTTPScope) -> str:

@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections import Counter
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from services.gateway.settings import GatewaySettings
 from shared.errors import ConflictError, UnavailableError
 from shared.web.asgi import ClientGoneError
 from shared.web.client import HttpUpstream
+from tests.chaos.link import Link
 from tests.gateway.conftest import House, build_parts, open_house
 from tests.gateway.streets import serve
 
@@ -86,6 +90,29 @@ async def test_a_connection_is_replaced_after_a_while_so_that_new_instances_are_
         await alone.close()
     assert callers.total() == 300
     assert 5 < len(callers) < 100
+
+
+@pytest.mark.usefixtures("no_error_logs")
+async def test_connections_that_the_network_forgot_cost_their_users_once() -> None:
+    async def service(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async with serve(service) as [port]:
+        link = Link([f"127.0.0.1:{port}"])
+        await link.open()
+        upstream = HttpUpstream(f"http://{link.address}", timeout=timedelta(seconds=1))
+        request = partial(upstream.call, "GET", "/anything")
+        await asyncio.gather(*(request() for _ in range(20)))
+        link.forget()
+        with pytest.raises(UnavailableError):
+            await request()
+        began = time.monotonic()
+        for _ in range(20):
+            await request()
+        assert time.monotonic() - began < 1
+        await upstream.close()
+        await link.close()
 
 
 @pytest.mark.parametrize(("status", "told"), [(500, 500), (501, 500), (502, 503), (503, 503), (504, 503)])
