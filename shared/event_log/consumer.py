@@ -13,7 +13,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final, Protocol
 
 from shared.errors import UnavailableError
@@ -37,6 +37,9 @@ class Pace(Protocol):
 
 READ_WAIT: Final = timedelta(seconds=0.25)
 """How long a read waits for records; also how soon an idle consumer notices that it has to stop."""
+
+LEAVE_AFTER_S: Final = 30.0
+"""A member that has read nothing but errors for so long joins the group anew."""
 
 _PAUSES: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds after the first failure in a row, the second, and so on; at the end, the last one again."""
@@ -119,11 +122,16 @@ class _Consumer:
                 await self._pause.after_failure()
 
     async def _consume(self, subscription: Subscription) -> None:
+        read_at = monotonic()
         while not self._stop.is_set():
             try:
                 slices = await subscription.read(max_records=self._max_records, max_wait=READ_WAIT)
+                read_at = monotonic()
             except UnavailableError as error:
-                # Leaving the group would only make the others take over what they cannot read either.
+                # Leaving the group would only make the others take over what they cannot read either. But
+                # after a while it may be this member's own connections that lead nowhere.
+                if monotonic() > read_at + LEAVE_AFTER_S:
+                    raise
                 self._retries["read"].inc()
                 self._report(error, "read")
                 await self._pause.after_failure()

@@ -6,16 +6,19 @@ that the network has forgotten would be asked for ever.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from aiokafka.errors import KafkaTimeoutError, RequestTimedOutError
 
+from shared.errors import UnavailableError
 from shared.event_log.kafka.clients import translated
 
 T = TypeVar("T")
 
 _WITHIN_S: Final = 5.0
+_SOON_S: Final = 0.5
 _NOT_ANSWERED: Final = (asyncio.CancelledError, KafkaTimeoutError, RequestTimedOutError)
 
 
@@ -37,6 +40,7 @@ class Asker:
         self._client: Any = None
         self._opening = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def ask(self, question: Callable[[Any], Awaitable[T]], within_s: float = _WITHIN_S) -> T:
         """The answer to a question, which may be asked of a client that was opened for it.
@@ -47,21 +51,28 @@ class Asker:
         with translated():
             async with asyncio.timeout(within_s):
                 client = await self._get_client()
+                asked_at = time.monotonic()
                 try:
                     return await question(client)
-                except _NOT_ANSWERED:
-                    self._replace(client)
+                except _NOT_ANSWERED as error:
+                    # A caller who left at once tells nothing of the connection, which others ask as well.
+                    if not isinstance(error, asyncio.CancelledError) or time.monotonic() > asked_at + _SOON_S:
+                        self._replace(client)
                     raise
 
     async def close(self) -> None:
-        """Close the client, and wait for those that were replaced."""
-        if self._client is not None:
-            self._replace(self._client)
+        """Close the client, and wait for those that were replaced. Who asks from now on is refused."""
+        self._closed = True
+        async with self._opening:
+            if self._client is not None:
+                self._replace(self._client)
         if self._closing:
             await asyncio.wait(self._closing)
 
     async def _get_client(self) -> Any:  # noqa: ANN401 - one of the library's, which carry no annotations
         async with self._opening:
+            if self._closed:
+                raise UnavailableError("The event log is closed.")
             if self._client is None:
                 self._client = await self._open()
             return self._client

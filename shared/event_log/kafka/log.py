@@ -50,7 +50,7 @@ class KafkaEventLog:
         self, group: str, topic: str, positions: Positions
     ) -> AsyncIterator[KafkaSubscription]:
         """See `EventLog.subscribe`."""
-        async with open_subscription(self._bootstrap, topic, group, positions) as subscription:
+        async with open_subscription(self._bootstrap, topic, group, positions, self) as subscription:
             yield subscription
 
     @asynccontextmanager

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
@@ -23,11 +23,30 @@ _COMMIT_SECONDS: Final = 2.0
 _PATIENCE_SECONDS: Final = 1.0
 
 
+class Offsets(Protocol):
+    """Where a topic's partitions begin and end.
+
+    Not asked of the member's own client: a question of it has the library's time-out twice, at the same
+    moment, so that a connection which the network has forgotten is not renewed but asked again.
+    """
+
+    async def begins(self, topic: str) -> dict[int, int]:
+        """See `EventLog.begins`."""
+        ...
+
+    async def ends(self, topic: str) -> dict[int, int]:
+        """See `EventLog.ends`."""
+        ...
+
+
 class KafkaSubscription(ConsumerRebalanceListener):
     """A share of a group's partitions; made by `open_subscription`."""
 
-    def __init__(self, consumer: Consumer, topic: str, group: str, positions: Positions) -> None:
+    def __init__(
+        self, consumer: Consumer, topic: str, group: str, positions: Positions, offsets: Offsets
+    ) -> None:
         self._consumer = consumer
+        self._offsets = offsets
         self._topic = topic
         self._group = group
         self._positions = positions
@@ -100,20 +119,20 @@ class KafkaSubscription(ConsumerRebalanceListener):
         if not unknown:
             return
         stored = await self._positions.load(self._group, self._topic, list(unknown))
-        with translated():
-            begins = await self._consumer.beginning_offsets(list(unknown.values()))
-            ends = await self._consumer.end_offsets(list(unknown.values()))
+        begins = await self._offsets.begins(self._topic)
+        ends = await self._offsets.ends(self._topic)
         if generation != self._generation:
             return
         for partition, tp in unknown.items():
-            start = stored.get(partition, begins[tp])
-            if start > ends[tp]:
+            begin, end = begins[partition], ends[partition]
+            start = stored.get(partition, begin)
+            if start > end:
                 raise PositionLostError(
                     f"{self._group} is at {start} of {self._topic}/{partition}, "
-                    f"which ends at {ends[tp]}: the log was lost or replaced"
+                    f"which ends at {end}: the log was lost or replaced"
                 )
-            if start < begins[tp]:
-                logger.error("%s/%d: %d to %d are gone", self._topic, partition, start, begins[tp] - 1)
+            if start < begin:
+                logger.error("%s/%d: %d to %d are gone", self._topic, partition, start, begin - 1)
             self._consumer.seek(tp, start)
             self._next[partition] = start
 
@@ -138,7 +157,7 @@ class KafkaSubscription(ConsumerRebalanceListener):
 
 @asynccontextmanager
 async def open_subscription(
-    bootstrap: str, topic: str, group: str, positions: Positions
+    bootstrap: str, topic: str, group: str, positions: Positions, offsets: Offsets
 ) -> AsyncIterator[KafkaSubscription]:
     """Join the group, stay a member while the block runs, and leave it.
 
@@ -146,7 +165,7 @@ async def open_subscription(
         UnavailableError: no broker answers, or the group does not settle.
     """
     consumer = build_member(bootstrap, group)
-    subscription = KafkaSubscription(consumer, topic, group, positions)
+    subscription = KafkaSubscription(consumer, topic, group, positions, offsets)
     consumer.subscribe([topic], listener=subscription)
     try:
         with translated():
