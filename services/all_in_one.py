@@ -12,7 +12,7 @@ from services.gateway.pages import MetricsPage
 from services.gateway.service import build_gateway
 from services.gateway.settings import GatewaySettings
 from services.ingest import service as ingest
-from services.ingest.claim_memory import ClaimCache
+from services.ingest.claim_cache import ClaimCache
 from services.ingest.settings import IngestSettings
 from services.receipts import service as receipts
 from services.receipts.settings import ReceiptsSettings

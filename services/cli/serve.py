@@ -17,7 +17,7 @@ from services.cli.process import run_one
 from services.cli.settings import ProcessSettings, load_settings
 from services.cli.signals import leave
 from services.cli.version import VERSION
-from services.ingest.claim_memory import ClaimCache
+from services.ingest.claim_cache import ClaimCache
 from services.ingest.firsts import MemoryFirsts
 from services.receipts.signer import SigningKeyError
 from services.separate import SERVICES

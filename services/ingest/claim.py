@@ -18,7 +18,8 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from services.ingest.claim_memory import ClaimMemory, key_of
+from services.ingest.claim_cache import key_of
+from services.ingest.claim_memory import ClaimMemory
 from services.ingest.presence import Presence
 from services.ingest.store.claims import Claim, StoredClaim, insert_claims
 from shared.coalescer import Coalescer
@@ -138,12 +139,16 @@ class Claims:
             try:
                 standing = await self._memory.confirm(key, value)
             except UnavailableError:
-                return await self._settle_once_rated(self._memory, claim, found)
+                found = await self._settle_once_sure(self._memory, claim, found)
+                if found.stored:
+                    return found
+                value = found.digest + found.event
+                standing = await self._memory.note(key, value)
         return found if standing == value else _standing(standing)
 
-    async def _settle_once_rated(self, memory: ClaimMemory, claim: Claim, found: Settled) -> Settled:
+    async def _settle_once_sure(self, memory: ClaimMemory, claim: Claim, found: Settled) -> Settled:
         """What Postgres says of a key again, once it knows what was accepted without it."""
-        await memory.catch_up()
+        await memory.await_sure()
         again = _settled(await self._coalescer.submit(claim))
         return again._replace(replayed=found.replayed or again.event != found.event)
 

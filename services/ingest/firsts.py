@@ -95,6 +95,9 @@ class ProcessMemory:
         """Start to copy; None where that was done."""
         return None if self.is_whole else os.urandom(8)
 
+    async def renew(self, token: bytes) -> None:
+        """It goes on."""
+
     async def end(self, token: bytes) -> bool:  # noqa: ARG002 - nothing is lost while the process lives
         """It is done."""
         self.is_whole = True

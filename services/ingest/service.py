@@ -1,11 +1,13 @@
 """Puts the ingest service together: the HTTP application, the rater and the pricebook."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from services.ingest.accept import Acceptance
 from services.ingest.claim import Claims
-from services.ingest.claim_memory import ClaimCache, ClaimMemory
+from services.ingest.claim_cache import ClaimCache
+from services.ingest.claim_memory import Backlog, ClaimMemory
 from services.ingest.elsewhere import Elsewhere, SharedMarks
 from services.ingest.presence import Presence
 from services.ingest.record import RATER, Recorder
@@ -64,8 +66,11 @@ def build_ingest(
     async def load_ends() -> dict[int, int]:
         return await event_log.ends(USAGE_LOGGED)
 
-    async def await_rated(at_most: timedelta) -> bool:
-        return await watermark.wait_for(await load_ends(), at_most)
+    async def is_rated(ends: Mapping[int, int]) -> bool:
+        if pace is not None:
+            pace.hurry()
+        applied = await load_applied()
+        return all(applied.get(partition, 0) >= end for partition, end in ends.items())
 
     async def note_start() -> None:
         watermark.started(await load_ends())
@@ -78,7 +83,11 @@ def build_ingest(
         hurry=pace.hurry if pace else lambda: None,
         elsewhere=None if marks is None else Elsewhere(marks, load_ends),
     )
-    memory = None if claim_cache is None else ClaimMemory(database, presence, claim_cache, await_rated, clock)
+    memory = (
+        None
+        if claim_cache is None
+        else ClaimMemory(database, presence, claim_cache, Backlog(load_ends, is_rated), clock)
+    )
     acceptance = Acceptance(
         event_log=event_log,
         pricebook=pricebook,

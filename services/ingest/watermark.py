@@ -88,17 +88,6 @@ class Watermark:
                 _raise(demanded, {seen.newest[0]: seen.newest[1] + 1})
             if not self._is_applied(demanded):
                 await self._looks.submit(None)  # nobody here will tell
-        return await self._await_applied(demanded, deadline)
-
-    async def wait_for(self, ends: Mapping[int, int], at_most: timedelta) -> bool:
-        """Wait until everything before these next offsets is applied. False: it is not yet.
-
-        Raises:
-            UnavailableError: the database is away.
-        """
-        return await self._await_applied(ends, time.monotonic() + at_most.total_seconds())
-
-    async def _await_applied(self, demanded: Mapping[int, int], deadline: float) -> bool:
         while not self._is_applied(demanded):
             left_s = deadline - time.monotonic()
             if left_s <= 0:
@@ -125,7 +114,7 @@ class Watermark:
                 _raise(demanded, {newest.partition: newest.offset + 1})
         return demanded
 
-    def _is_applied(self, demanded: Mapping[int, int]) -> bool:
+    def _is_applied(self, demanded: Offsets) -> bool:
         return all(self._applied.get(partition, 0) >= end for partition, end in demanded.items())
 
     async def _look(self, readers: Sequence[None]) -> Sequence[None]:

@@ -12,7 +12,7 @@ from shared.redis.memory import RUN_OF_SERVER, Memory
 
 _MAX_VALUES: Final = 100
 """Values may be large, and one round trip must fit in the time limit."""
-_RESTORE_WITHIN: Final = timedelta(minutes=5)
+_SILENT_AT_MOST: Final = timedelta(seconds=20)
 _SETTLE_ALL: Final = """
     local standing = {}
     for i, key in ipairs(KEYS) do
@@ -28,7 +28,7 @@ _SETTLE: Final = Script(_SETTLE_ALL)
 _SETTLE_IF_WHOLE: Final = Script(
     RUN_OF_SERVER
     + """
-    if redis.call('GET', table.remove(KEYS)) ~= run then
+    if not run or redis.call('GET', table.remove(KEYS)) ~= run then
       return {}
     end
 """
@@ -60,7 +60,7 @@ class Firsts:
             self._settle_if_whole, max_items=_MAX_VALUES
         )
         self._finds: Coalescer[bytes, bytes | None] = Coalescer(self._find, max_items=_MAX_VALUES)
-        self.memory = Memory(redis, self._prefix + b"memory", _RESTORE_WITHIN)
+        self.memory = Memory(redis, self._prefix + b"memory", _SILENT_AT_MOST)
 
     async def settle(self, key: bytes, value: bytes) -> bytes:
         """The value that stands for the key: this one if it is the first, an earlier one otherwise.

@@ -11,22 +11,35 @@ from typing import Final
 
 from shared.redis.client import Redis, Script, keep_ms
 
-RUN_OF_SERVER: Final = "local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or 'unknown'\n"
+RUN_OF_SERVER: Final = """
+    local info = redis.pcall('INFO', 'server')
+    local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)')
+"""
+"""False where the server does not tell, as to a user that may not ask: then nothing is ever called whole."""
+
 _BEGIN: Final = Script(
     RUN_OF_SERVER
     + """
     local mark = redis.call('GET', KEYS[1])
-    if mark == run or (mark and string.find(mark, run .. ':', 1, true) == 1) then
+    if not run or mark == run or (mark and string.find(mark, run .. ':', 1, true) == 1) then
       return false
     end
     redis.call('SET', KEYS[1], run .. ':' .. ARGV[1], 'PX', ARGV[2])
     return run .. ':' .. ARGV[1]
     """
 )
+_RENEW: Final = Script(
+    """
+    if redis.call('GET', KEYS[1]) == ARGV[1] then
+      redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    end
+    return 0
+    """
+)
 _END: Final = Script(
     RUN_OF_SERVER
     + """
-    if redis.call('GET', KEYS[1]) ~= ARGV[1] or string.find(ARGV[1], run .. ':', 1, true) ~= 1 then
+    if not run or redis.call('GET', KEYS[1]) ~= ARGV[1] or string.find(ARGV[1], run .. ':', 1, true) ~= 1 then
       return 0
     end
     redis.call('SET', KEYS[1], run)
@@ -41,7 +54,7 @@ class Memory:
     Args:
         redis: where it is kept.
         key: of the mark.
-        patience: how long one caller may take to restore the contents before another one may try.
+        patience: how long a caller that restores the contents may be silent before another one may try.
     """
 
     def __init__(self, redis: Redis, key: bytes, patience: timedelta) -> None:
@@ -59,6 +72,14 @@ class Memory:
             _BEGIN, [self.key], [os.urandom(8).hex(), self._patience_ms]
         )
         return token
+
+    async def renew(self, token: bytes) -> None:
+        """Tell that it still goes on.
+
+        Raises:
+            UnavailableError: Redis is away.
+        """
+        await self._redis.run(_RENEW, [self.key], [token, self._patience_ms])
 
     async def end(self, token: bytes) -> bool:
         """Everything is there; false if it was lost again since the token was given.

@@ -16,7 +16,7 @@ from uuid import UUID
 from litestar.types import Message, Receive, Scope, Send
 from litestar.types.asgi_types import ReceiveMessage
 
-from services.ingest.claim_memory import ClaimCache
+from services.ingest.claim_cache import ClaimCache
 from services.ingest.elsewhere import SharedMarks
 from services.ingest.record import RATER, Recorder
 from services.ingest.service import SCHEMA, build_ingest
@@ -79,7 +79,7 @@ class FalteringLog:
 
 @dataclass
 class Ingest:
-    """One ingest process, its workers left out."""
+    """One ingest process; of its workers only the one that looks after idempotency keys."""
 
     database: Database
     service: Service
@@ -150,6 +150,11 @@ class Ingest:
         return answer
 
 
+async def _end(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    stop.set()
+    await task
+
+
 class Street:
     """Opens processes on one usage database and one event log, and closes them all."""
 
@@ -203,6 +208,11 @@ class Street:
         )
         ingest = Ingest(database, service, clock, pricebook)
         await ingest.start()
+        stop = asyncio.Event()
+        for worker in service.workers:
+            if worker.name == "claim-memory":
+                task = asyncio.create_task(worker.run(stop))
+                self._stack.push_async_callback(_end, task, stop)
         return ingest
 
     async def open_recorder(self, url: str | None = None) -> Recorder:

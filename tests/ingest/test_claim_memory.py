@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import time
 from datetime import timedelta
 
 import pytest
 
+from services.ingest.claim_cache import Debts
 from services.ingest.claim_memory import RECALL
 from services.ingest.firsts import MemoryFirsts
 from shared.errors import InvalidFieldError, UnavailableError
+from shared.redis import Firsts, open_redis
 from tests.conftest import StartServer
 from tests.ingest.conftest import Way
 from tests.ingest.house import FalteringLog, Ingest, Street
@@ -102,8 +105,7 @@ async def test_a_redis_that_comes_back_with_what_it_once_saved_decides_nothing_a
     await street.rate_all()
     await log_soon(started_anew, "once Postgres is seen again")
     await street.rate_all()
-    await asyncio.sleep(2.1)  # others notice that it is back
-    await started_anew.start()
+    await asyncio.sleep(3)  # others notice that it is back, and then the newest claims are copied
     await to_postgres.link.cut()
     assert await started_anew.log("saved") == saved
     assert await started_anew.log("not saved") == not_saved
@@ -155,3 +157,87 @@ async def test_claims_that_are_too_old_are_not_copied(street: Street, to_postgre
     await to_postgres.link.cut()
     assert await later_on.log("young") == young
     assert await later_on.log("old") != old
+
+
+async def test_what_was_taken_after_both_were_away_is_known_to_redis_as_well(
+    street: Street, to_postgres: Way, to_redis: Way
+) -> None:
+    ingest = await street.open_ingest(url=to_postgres.url, redis_url=to_redis.url)
+    await to_postgres.link.cut()
+    await to_redis.link.cut()
+    with pytest.raises(UnavailableError):
+        await ingest.log("k")
+    await to_postgres.link.open()
+    answer = await log_soon(ingest, "k")
+    await to_redis.link.open()
+    await street.rate_all()
+    await asyncio.sleep(2)
+    await to_postgres.link.cut()
+    later(ingest)
+    assert await log_soon(ingest, "k") == answer
+    with pytest.raises(InvalidFieldError):
+        await ingest.log("k", output_tokens=101)
+
+
+async def test_what_a_process_could_not_tell_redis_before_it_died_the_next_one_tells(
+    street: Street, to_postgres: Way, to_redis: Way, redis_url: str
+) -> None:
+    log = FalteringLog(street.event_log)
+    dying = await street.open_ingest(redis_url=to_redis.url, event_log=log)
+    await to_redis.link.cut()
+    answer = await dying.log("k")
+    await street.rate_all()
+    anew = await street.open_ingest(url=to_postgres.url, redis_url=redis_url)
+    await asyncio.sleep(0.5)
+    await to_postgres.link.cut()
+    later(anew)
+    assert await anew.log("k") == answer
+    with pytest.raises(InvalidFieldError):
+        await anew.log("k", output_tokens=101)
+
+
+async def test_a_postgres_that_went_back_in_time_is_not_believed_before_the_rater_has_come(
+    street: Street, to_postgres: Way, redis_url: str
+) -> None:
+    ingest = await street.open_ingest(url=to_postgres.url, redis_url=redis_url)
+    answer = await ingest.log("k")
+    await street.rate_all()
+    assert await ingest.figures() == (1, True)
+    await to_postgres.link.cut()
+    await asyncio.sleep(1)
+    for table in ("claims", "logs", "positions", "rollups", "latency_rollups"):
+        await street.fetch(f"DELETE FROM usage.{table}")
+    empty(redis_url)
+    await to_postgres.link.open()
+    later(ingest)
+    async with asyncio.timeout(20):
+        while not await refuses(ingest, "k", output_tokens=101):  # noqa: ASYNC110 - as long as it is away
+            await asyncio.sleep(0.1)
+    await asyncio.sleep(3)
+    assert await refuses(ingest, "k", output_tokens=101)
+    await street.rate_all()
+    assert await log_soon(ingest, "k") == answer
+
+
+async def test_debts_are_paid_once_however_many_wait_and_cost_nothing_while_they_cannot_be(
+    to_redis: Way,
+) -> None:
+    redis = await open_redis(to_redis.url)
+    cache = Firsts(redis, "debts:", timedelta(minutes=1))
+    debts = Debts(cache)
+    for number in range(5000):
+        debts.add(b"%032d" % number, bytes(1000))
+    await to_redis.link.cut()
+    began = time.process_time()
+    for _ in range(50):
+        with pytest.raises(UnavailableError):
+            await debts.pay()
+    assert time.process_time() - began < 1
+    await to_redis.link.open()
+    async with asyncio.timeout(20):
+        while redis.is_away:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.1)
+    await asyncio.gather(*(debts.pay() for _ in range(64)))
+    for number in range(0, 5000, 499):
+        assert await cache.find(b"%032d" % number) == bytes(1000)
+    await redis.close()
