@@ -1,5 +1,6 @@
 """One service or one consumer as a process of its own: `serve NAME`, `worker NAME`."""
 
+import asyncio
 import functools
 import logging
 import signal
@@ -22,7 +23,15 @@ from shared.contracts.topics import TOPICS
 from shared.errors import NotFoundError, UnavailableError
 from shared.event_log.port import EventLog
 from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
-from shared.postgres import Database, DatabaseToCome, MigrationError, Schema, list_pending, open_database
+from shared.postgres import (
+    Database,
+    DatabaseToCome,
+    MigrationError,
+    Schema,
+    list_pending,
+    open_connection,
+    open_database,
+)
 from shared.proofs.signing import SigningKey
 from shared.redis import Redis, open_redis
 from shared.runtime.front import Front, MetricsOnly
@@ -107,13 +116,26 @@ class _Opener:
         return database
 
     async def open_dispensable_database(self, schema: Schema) -> Database:
-        """The same, or one that is unavailable until that is there, where it does not come soon."""
-        coming = DatabaseToCome(str(self._settings.database_url), self._wait_for_database(schema))
-        self._stack.push_async_callback(coming.close)
-        database = await coming.wait(PATIENCE)
-        if database is coming:
+        """The same; where Postgres is away, one that is unavailable until it is there and migrated."""
+        url = str(self._settings.database_url)
+        try:
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                await wait_for("Postgres", functools.partial(_require_answer, url))
+        except TimeoutError:
             _log.warning("going on without Postgres until it is there")
-        return database
+            coming = DatabaseToCome(url, self._wait_whatever_happens(schema))
+            self._stack.push_async_callback(coming.close)
+            return coming
+        return await self.open_database(schema)
+
+    async def _wait_whatever_happens(self, schema: Schema) -> Database:
+        """Open it in the background, where nobody is there to be told of a wrong password, for instance."""
+        while True:
+            try:
+                return await self._wait_for_database(schema)
+            except Exception:
+                _log.exception("Postgres is there, and cannot be used")
+                await asyncio.sleep(PATIENCE.total_seconds())
 
     async def _wait_for_database(self, schema: Schema) -> Database:
         url = str(self._settings.database_url)
@@ -146,6 +168,11 @@ class _Opener:
         redis = await open_redis(str(self._settings.redis_url))
         self._stack.push_async_callback(redis.close)
         return redis
+
+
+async def _require_answer(url: str) -> None:
+    connection = await open_connection(url, application_name="llmring-start")
+    connection.terminate()
 
 
 async def _require_migrated(url: str, schemas: list[Schema]) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any
 
 from shared.errors import UnavailableError
@@ -17,21 +16,12 @@ class DatabaseToCome(Database):
 
     Args:
         url: where it will be.
-        opening: waits for it, for as long as that takes, and opens it.
+        opening: waits for it, for as long as that takes, and opens it. It does not fail.
     """
 
     def __init__(self, url: str, opening: Coroutine[Any, Any, Database]) -> None:
         self.url = url
         self._opening = asyncio.create_task(opening, name="open-database")
-
-    async def wait(self, at_most: timedelta) -> Database:
-        """The database itself if it was opened within that time, else this one.
-
-        Raises:
-            MigrationError: whatever `opening` raised within that time.
-        """
-        done, _ = await asyncio.wait([self._opening], timeout=at_most.total_seconds())
-        return self._opening.result() if done else self
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -46,10 +36,9 @@ class DatabaseToCome(Database):
             yield connection
 
     def _opened(self) -> Database:
-        try:
-            return self._opening.result()
-        except Exception as error:
-            raise UnavailableError("The database is not available at the moment.") from error
+        if not self._opening.done():
+            raise UnavailableError("The database is not available at the moment.")
+        return self._opening.result()
 
     async def close(self) -> None:
         """Stop waiting for it, or close it."""
