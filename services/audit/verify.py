@@ -79,7 +79,7 @@ class Verification:
             await self._read_topic(ends, later_ends, records)
             self._findings.rater_lag = self._find_lag(USAGE_LOGGED, usage.positions, begins, later_ends)
             await self._read_rated(receipts, on_their_way)
-            around = await self._look_around(usage, begins)
+            around = await self._look_around(usage)
             streams = Streams(
                 await Stream(_as_records(records), lambda record: record.key).open(),
                 await Stream(usage.list_stored(), lambda row: row.key).open(),
@@ -117,7 +117,7 @@ class Verification:
         async for keys in read_rated(self._event_log, starts, ends):
             on_their_way.add([(key,) for key in keys])
 
-    async def _look_around(self, usage: UsageSnapshot, begins: Mapping[int, int]) -> Surroundings:
+    async def _look_around(self, usage: UsageSnapshot) -> Surroundings:
         """Read `usage.dead`, and hold against it what could not be read."""
         set_aside: set[tuple[int, int]] = set()
         receipts_set_aside: set[bytes] = set()
@@ -135,7 +135,8 @@ class Verification:
             if place.offset < usage.positions.get(place.partition, 0) and place[:2] not in set_aside:
                 told = f"usage.logged/{place.partition}/{place.offset}: {place.reason}"
                 self._findings.differ("not_set_aside", None, told)
-        whole_since = await self._whole_since(begins)
+        # Anew: what was let go of while the topic was read was not seen either.
+        whole_since = await self._whole_since(await self._event_log.begins(USAGE_LOGGED))
         return Surroundings(usage.positions, frozenset(set_aside), frozenset(receipts_set_aside), whole_since)
 
     async def _whole_since(self, begins: Mapping[int, int]) -> datetime | None:
