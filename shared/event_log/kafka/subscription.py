@@ -54,6 +54,7 @@ class KafkaSubscription(ConsumerRebalanceListener):
         self._next: dict[int, int] = {}
         self._generation = 0
         self._applied: dict[int, int] = {}
+        self._telling: set[asyncio.Task[None]] = set()
         self._committed_at = self._loop.time()
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - named so by the library
@@ -148,9 +149,15 @@ class KafkaSubscription(ConsumerRebalanceListener):
         if not applied:
             return
         offsets = {TopicPartition(self._topic, partition): offset for partition, offset in applied.items()}
+        # Not cancelled when its time is over: the library goes on, and nobody would hear how that ends.
+        telling = asyncio.create_task(self._tell(offsets))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+        await asyncio.wait([telling], timeout=_COMMIT_SECONDS)
+
+    async def _tell(self, offsets: dict[TopicPartition, int]) -> None:
         try:
-            async with asyncio.timeout(_COMMIT_SECONDS):
-                await self._consumer.commit(offsets)
+            await self._consumer.commit(offsets)
         except (KafkaError, OSError, ValueError) as error:
             logger.info("%s could not tell its lag: %s", self._group, error)
 

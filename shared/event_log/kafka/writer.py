@@ -169,6 +169,8 @@ def _give_up(producer: Producer) -> None:
     held += accumulator._pending_batches  # noqa: SLF001 - see above
     accumulator.fail_all(UnavailableError("Kafka did not confirm the record."))
     accumulator._batches.clear()  # noqa: SLF001 - see above
+    # Each is removed from there by its own callback, also one that waited to be tried again, and was not.
+    accumulator._pending_batches.update(held)  # noqa: SLF001 - see above
     accumulator.reenqueue = lambda _batch: None
     for batch in held:
         # Nobody waits for these any more, and the loop complains of failures that nobody looks at.
