@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from litestar.types import Receive, Scope, Send
 
 from shared.errors import NotFoundError
-from shared.web.client import Upstream
+from shared.web.client import LONGEST_PATIENCE, Upstream
 
 
 class Access(Enum):
@@ -36,7 +36,7 @@ class Row(NamedTuple):
         open_to: methods for which a key is optional although `access` says required.
         head_as_get: HEAD is asked as GET and the body left out, so that no service has to care; False where
             a GET is not safe (RFC 9110, 9.2.1).
-        patience: how long a service may be silent before its answer is given up.
+        patience: how long a service may be silent before its answer is given up; None as a rule.
     """
 
     path: str
@@ -45,15 +45,15 @@ class Row(NamedTuple):
     below: bool = False
     open_to: tuple[str, ...] = ()
     head_as_get: bool = True
-    patience: timedelta = timedelta(seconds=12)
+    patience: timedelta | None = None
 
-
-_OF_OPERATORS: Final = timedelta(minutes=1)
 
 ROWS: Final = (
     Row("/registry", "registry", Access.OPTIONAL, below=True),
     Row("/registry.json", "registry", Access.OPTIONAL),
-    Row("/registry/versions", "registry", Access.REQUIRED, open_to=("GET", "HEAD"), patience=_OF_OPERATORS),
+    Row(
+        "/registry/versions", "registry", Access.REQUIRED, open_to=("GET", "HEAD"), patience=LONGEST_PATIENCE
+    ),
     Row("/api/v1/log", "ingest", Access.REQUIRED, below=True),
     Row("/api/v1/logs", "ingest", Access.REQUIRED, below=True),
     Row("/api/v1/stats", "ingest", Access.REQUIRED),
@@ -63,7 +63,7 @@ ROWS: Final = (
     Row("/api/v1/receipts/public-key.pem", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
     Row("/api/v1/register", "auth", Access.IGNORED),
     Row("/api/v1/cli/register", "auth", Access.IGNORED),
-    Row("/api/v1/admin", "auth", Access.REQUIRED, below=True, patience=_OF_OPERATORS),
+    Row("/api/v1/admin", "auth", Access.REQUIRED, below=True, patience=LONGEST_PATIENCE),
 )
 
 SERVICES: Final = tuple(dict.fromkeys(row.service for row in ROWS))

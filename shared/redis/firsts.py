@@ -71,7 +71,7 @@ class Firsts:
         return await self._settles.submit((self._prefix + key, value))
 
     async def settle_if_whole(self, key: bytes, value: bytes) -> bytes:
-        """The same, as long as nothing that was settled within `keep` can be missing.
+        """The same, as long as `memory` is whole.
 
         Raises:
             UnavailableError: Redis is away, or has lost something that was not restored yet.

@@ -21,6 +21,9 @@ from shared.web.problems import TYPE_PREFIX, Problem
 
 HeaderList = Sequence[tuple[bytes, bytes]]
 
+LONGEST_PATIENCE: Final = timedelta(minutes=1)
+"""No caller waits longer for a silent service than this; operators' work may take so long."""
+
 HOP_BY_HOP = frozenset(
     (
         b"connection",
@@ -58,7 +61,7 @@ class Upstream(Protocol):
         """Pass one HTTP request on and stream its answer back.
 
         Args:
-            patience: the longest silence of the other side; None is the default.
+            patience: the longest silence of the other side, `LONGEST_PATIENCE` at most; None is the default.
 
         Raises:
             UnavailableError: it could not be reached, or broke off in its answer.
@@ -259,16 +262,13 @@ class HttpUpstream:
             await self._session.close()
 
 
-_LONGEST_PATIENCE: Final = timedelta(minutes=1)
-
-
 def _limit(patience: timedelta) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, connect=2, sock_read=patience.total_seconds())
 
 
 async def _close_later(session: aiohttp.ClientSession) -> None:
     try:
-        await asyncio.sleep(_LONGEST_PATIENCE.total_seconds())
+        await asyncio.sleep(LONGEST_PATIENCE.total_seconds())
     finally:
         await session.close()
 
