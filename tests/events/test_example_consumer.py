@@ -168,6 +168,15 @@ def test_its_totals_are_those_of_the_statistics_to_the_last_digit(
     accounts[0].log(provider="openai", model="gpt-4o-mini", input_tokens=7, cost=0.7)
     expected = {account.account_id: counted(account) for account in accounts}
     example.wait_for(lambda totals: totals == expected)
+
+    model = {"provider": "openai", "model_name": "no-such-model", "dollars_per_million_tokens_input": 0.3}
+    model["dollars_per_million_tokens_output"] = 0.7
+    operator.post("/registry/versions", json={"models": [model], "mode": "merge"}).raise_for_status()
+    whenever = {"start_date": "2020-01-01", "end_date": "2099-12-31", "dry_run": False}
+    operator.post("/api/v1/admin/usage/reprice", json=whenever).raise_for_status()
+    expected = {account.account_id: counted(account) for account in accounts}
+    assert {total.unpriced for total in expected.values()} == {0}
+    example.wait_for(lambda totals: totals == expected)
     assert example.stop() == 0
 
     # Another group begins at the first record: all of it is a repeat, and none of it counts.

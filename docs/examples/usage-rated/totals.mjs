@@ -8,7 +8,7 @@ import Big from 'big.js'
 Big.strict = true
 
 const TABLES = `
-  CREATE TABLE IF NOT EXISTS counted (log_id TEXT PRIMARY KEY) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS counted (log_id TEXT PRIMARY KEY, repriced INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS totals (
     account_id TEXT PRIMARY KEY,
     requests INTEGER NOT NULL,
@@ -19,28 +19,35 @@ const TABLES = `
 
 export class Totals {
   #database
-  #count
+  #findMark
+  #mark
   #find
   #store
 
   constructor(path) {
     this.#database = new DatabaseSync(path)
     this.#database.exec(TABLES)
-    this.#count = this.#database.prepare('INSERT INTO counted VALUES (?) ON CONFLICT DO NOTHING')
+    this.#findMark = this.#database.prepare('SELECT repriced FROM counted WHERE log_id = ?')
+    this.#mark = this.#database.prepare('INSERT OR REPLACE INTO counted VALUES (?, ?)')
     this.#find = this.#database.prepare('SELECT requests, unpriced, cost FROM totals WHERE account_id = ?')
     this.#store = this.#database.prepare('INSERT OR REPLACE INTO totals VALUES (?, ?, ?, ?)')
   }
 
   // Adds events up, all or none; returns the totals that changed. What was counted before is passed over: the
   // mark of a record and its amount are stored in one transaction, so neither is ever there without the other.
+  // A record whose cost was found later comes once more, with `repriced_at`: until then it was unpriced.
   add(events) {
     const changed = new Map()
     this.#database.exec('BEGIN IMMEDIATE')
     try {
       for (const event of events) {
-        if (this.#count.run(event.log_id).changes === 0) continue
+        const repriced = event.repriced_at ? 1 : 0
+        const before = this.#findMark.get(event.log_id)
+        if (before && before.repriced >= repriced) continue
+        this.#mark.run(event.log_id, repriced)
         const total = changed.get(event.account_id) ?? this.#read(event.account_id)
-        total.requests += 1
+        if (before) total.unpriced -= 1
+        else total.requests += 1
         if (event.cost === null) total.unpriced += 1
         else total.cost = total.cost.plus(event.cost)
         changed.set(event.account_id, total)

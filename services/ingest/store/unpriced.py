@@ -47,6 +47,8 @@ async def list_unpriced(
 ) -> list[UsageLogged]:
     """Records without a cost, by their own time, after a place. Nothing is locked."""
     place: tuple[object, ...] = (None, None, None) if after is None else after
+    if after is not None:  # so that the index is entered there, and not at the beginning of the range
+        query = query._replace(start_at=max(query.start_at, after.occurred_at))
     return [_event(row) for row in await connection.fetch(LIST_UNPRICED, *query, *place, limit)]
 
 
