@@ -9,15 +9,16 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, Parameter
+from litestar.params import FromPath, Parameter, QueryParameter
 
 from services.registry.answer import CURRENT, IMMUTABLE, REVALIDATE, answer_with
 from services.registry.changelog import DEFAULT_PAGE, MAX_PAGE, Changelog
+from services.registry.difference import Comparison
 from services.registry.lookup import Filters, Lookup, check_version, read_filters
 from services.registry.openapi import PublishOperation
 from services.registry.publish import Publication
 from services.registry.request import PublishRequest, read_request
-from shared.contracts.changes import ChangelogPage, VersionChanges
+from shared.contracts.changes import ChangelogPage, Difference, VersionChanges
 from shared.contracts.keys import SCOPE_OPERATOR, Principal
 from shared.contracts.registry import CAPABILITIES, Snapshot, VersionList
 from shared.errors import Fault, InvalidFieldError
@@ -37,6 +38,12 @@ Capabilities = Annotated[
 Active = Annotated[bool, Parameter(description="true leaves retired models out")]
 Since = Annotated[str | None, Parameter(description="only versions after this one")]
 Before = Annotated[str | None, Parameter(description="only versions before this one")]
+From = Annotated[
+    str | None, QueryParameter(name="from", required=True, description="the version to start from")
+]
+To = Annotated[
+    str | None, QueryParameter(name="to", description="the version to arrive at; the one in force if absent")
+]
 Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="at most so many versions")]
 
 _SNAPSHOT: Final = {200: ResponseSpec(Snapshot, description="the registry")}
@@ -44,13 +51,14 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def build_routes(
-    lookup: Lookup, changelog: Changelog, publish: Publish, publish_bytes: int
+    lookup: Lookup, changelog: Changelog, comparison: Comparison, publish: Publish, publish_bytes: int
 ) -> list[HTTPRouteHandler]:
     """The handlers of the registry.
 
     Args:
         lookup: answers what is in a version.
         changelog: answers what changed in it.
+        comparison: answers how two versions differ.
         publish: stores a version for the key that sent it.
         publish_bytes: the largest body of a publish.
     """
@@ -116,6 +124,21 @@ def build_routes(
         )
         return await answer_with(request, page, REVALIDATE)
 
+    @get(
+        "/registry/diff",
+        summary="Everything that differs between two versions",
+        tags=["registry"],
+        responses={200: ResponseSpec(Difference, description="what makes the one out of the other")},
+    )
+    async def diff(request: AnyRequest, old: From = None, new: To = None) -> Response[bytes]:
+        check_single(request, "from", "to")
+        if old is None:
+            raise InvalidFieldError.of("from", "is required: the version to start from")
+        difference = await comparison.get_difference(
+            check_version(old, "from"), None if new is None else check_version(new, "to")
+        )
+        return await answer_with(request, difference, REVALIDATE if new is None else IMMUTABLE)
+
     @post(
         "/registry/versions",
         summary="Publish a version (scope: operator)",
@@ -140,7 +163,7 @@ def build_routes(
             headers=headers,
         )
 
-    return [registry, pinned, changes, versions, list_changes, publish_version]
+    return [registry, pinned, changes, versions, list_changes, diff, publish_version]
 
 
 def check_single(request: AnyRequest, *names: str) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.registry.announce import run_announcer
 from services.registry.changelog import Changelog
+from services.registry.difference import Comparison
 from services.registry.edition import EditionCache
 from services.registry.library import Library
 from services.registry.lookup import Lookup
@@ -74,6 +75,7 @@ def build_registry(
             build_routes(
                 Lookup(library, clock, cache),
                 Changelog(library, database, cache),
+                Comparison(library, clock, cache),
                 publish,
                 settings.max_publish_bytes,
             ),
