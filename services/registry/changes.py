@@ -10,9 +10,11 @@ from services.registry.snapshot import show_model, show_value
 from shared.contracts.changes import Change, ChangeType, ProviderChange, ProviderChangeType
 from shared.contracts.registry import PRICE_FIELDS, Model, Prices, Provider
 
-_PRICING: Final = frozenset(
+PRICING: Final = frozenset(
     (*PRICE_FIELDS, "cache_storage_cost_per_million_tokens_per_hour", "long_context_pricing")
 )
+"""The fields, besides `service_tiers`, that say what something costs."""
+
 _LIMITS: Final = frozenset(
     (
         "max_input_tokens",
@@ -126,7 +128,7 @@ def _change(key: str, field: str, was: object, now: object, new: Model) -> Chang
 
 
 def _type_of(field: str) -> ChangeType:
-    if field in _PRICING or field.startswith("service_tiers."):
+    if field in PRICING or field.startswith("service_tiers."):
         return "price.changed"
     if field in _LIMITS:
         return "limit.changed"
