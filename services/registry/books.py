@@ -43,7 +43,7 @@ class Books:
         volume = await self._library.get_in_force(self._clock.now())
         book = self._library.lineage.find_book(volume.listing.version, provider)
         if book is None:
-            known = ", ".join(sorted(volume.contents.providers))
+            known = ", ".join(sorted((await volume.get_contents()).providers))
             raise NotFoundError(f"There is no provider {provider}; known are {known}.")
         return await self._open(book, numbered=False)
 
@@ -70,9 +70,10 @@ class Books:
         edition = self._cache.find(name)
         if edition is None:
             volume = await self._library.get_version(book.version)
+            contents = await volume.get_contents()
             models = {
                 entry.key: _readable(entry.json)
-                for entry in volume.contents.entries.values()
+                for entry in contents.entries.values()
                 if entry.provider == book.provider
             }
             body = _encoder.encode(

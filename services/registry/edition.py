@@ -21,11 +21,11 @@ CODINGS: Final[dict[str, tuple[Compress, Compress]]] = {
     ),
     "br": (
         lambda body: bytes(cramjam.brotli.compress(body, 5)),
-        lambda body: bytes(cramjam.brotli.compress(body, 1)),
+        lambda body: bytes(cramjam.brotli.compress(body, 0)),
     ),
     "gzip": (
         lambda body: gzip.compress(body, 6, mtime=0),
-        lambda body: gzip.compress(body, 1, mtime=0),
+        lambda body: bytes(cramjam.gzip.compress(body, 1)),
     ),
 }
 """Content codings, the preferred one first: thoroughly for what is sent often, and fast for the rest."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,7 @@ from services.registry.store import (
     list_versions,
     lock_publishing,
 )
+from shared.contracts.changes import Change, ProviderChange
 from shared.contracts.registry import Snapshot, VersionListing
 from shared.postgres import Connection, Database
 from shared.pricing.versions import Timeline, parse_version
@@ -37,25 +38,41 @@ def find_base(earlier: Sequence[VersionListing], effective_from: datetime, at: d
     return None if base is None else base.version
 
 
+class Told(NamedTuple):
+    """Every change of a version."""
+
+    changes: list[Change]
+    provider_changes: list[ProviderChange]
+
+
+def tell_changes(base: Snapshot | None, snapshot: Snapshot) -> Told:
+    """What a version changed against its base; that is None for the first version of all."""
+    return Told(
+        list_changes({} if base is None else base.models, snapshot.models),
+        list_provider_changes({} if base is None else base.providers, snapshot.providers),
+    )
+
+
 def make_filing(
-    base: Snapshot | None, snapshot: Snapshot, published_at: Mapping[str, datetime] | None = None
+    base: Snapshot | None,
+    snapshot: Snapshot,
+    told: Told,
+    published_at: Mapping[str, datetime] | None = None,
 ) -> Filing:
-    """What a version changed against its base.
+    """What is kept of a version's changes.
 
     Args:
         base: None for the first version of all.
         snapshot: the version.
+        told: its changes against its base.
         published_at: when a provider's models were published, where that was before the version was made.
     """
-    before = {} if base is None else base.models
-    changes = list_changes(before, snapshot.models)
-    of_providers = list_provider_changes({} if base is None else base.providers, snapshot.providers)
-    keys = dict.fromkeys(change.model for change in changes)
+    keys = dict.fromkeys(change.model for change in told.changes)
     models = snapshot.models
     return Filing(
         key=parse_version(snapshot.version),
         base=None if base is None else base.version,
-        changes=_encoder.encode({"changes": changes, "provider_changes": of_providers}),
+        changes=_encoder.encode(told._asdict()),
         books={
             provider: (published_at or {}).get(provider, snapshot.generated_at)
             for provider in sorted({key.partition(":")[0] for key in keys})
@@ -92,9 +109,12 @@ async def file_missing(connection: Connection) -> int:
         base = find_base(listings[:place], listing.effective_from, listing.generated_at)
         moment = history.get(listing.version)
         is_history = moment is not None and moment.snapshot.generated_at == listing.generated_at
+        before = None if base is None else await read(base)
+        snapshot = await read(listing.version)
         filing = make_filing(
-            None if base is None else await read(base),
-            await read(listing.version),
+            before,
+            snapshot,
+            tell_changes(before, snapshot),
             moment.published_at if moment is not None and is_history else None,
         )
         await insert_changes(connection, filing)

@@ -2,105 +2,18 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
 from datetime import datetime
-from functools import cached_property
 from time import monotonic
-from typing import Any, Final, NamedTuple
 
-import msgspec
-
-from services.registry.edition import Edition
 from services.registry.filing import ensure_filed
 from services.registry.lineage import Lineage
 from services.registry.settings import RegistrySettings
 from services.registry.store import find_body, list_bases, list_books, list_versions
-from shared.contracts.registry import CAPABILITIES, VersionListing
+from services.registry.volume import Volume
+from shared.contracts.registry import VersionListing
 from shared.errors import NotFoundError, UnavailableError
 from shared.postgres import Database
-from shared.pricing.names import NameIndex
 from shared.pricing.versions import Timeline, parse_version
-
-
-class Entry(NamedTuple):
-    """A model of a snapshot: what one may filter by, and its own bytes."""
-
-    key: str
-    provider: str
-    capabilities: int
-    is_active: bool
-    json: msgspec.Raw
-
-
-class Contents(NamedTuple):
-    """The entries of a snapshot, and the bytes of its providers'."""
-
-    entries: dict[str, Entry]
-    providers: dict[str, msgspec.Raw]
-
-
-class Volume:
-    """One version: its listing, its bytes as they are stored, and its contents once they are asked for."""
-
-    def __init__(self, listing: VersionListing, body: bytes) -> None:
-        self.listing = listing
-        self.edition = Edition(body, listing.digest[:32], lasting=True)
-
-    @cached_property
-    def contents(self) -> Contents:
-        """The snapshot taken apart for filtering; the bytes of each model stay as they are."""
-        parts = _raw_decoder.decode(self.edition.body)
-        facts = self._facts
-        entries = [
-            Entry(key, known.provider, _mask_of(known), known.is_active, parts.models[key])
-            for key, known in facts.items()
-        ]
-        return Contents({entry.key: entry for entry in entries}, parts.providers)
-
-    @cached_property
-    def names(self) -> NameIndex:
-        """Finds the models by what they are called."""
-        return NameIndex(self._facts)
-
-    @cached_property
-    def _facts(self) -> Any:  # noqa: ANN401 - structs made below, which have the fields asked for
-        return _facts_decoder.decode(self.edition.body).models
-
-
-class _Parts(msgspec.Struct):
-    models: dict[str, msgspec.Raw]
-    providers: dict[str, msgspec.Raw]
-
-
-_Facts: Any = msgspec.defstruct(
-    "_Facts",
-    [
-        ("provider", str),
-        ("model_name", str),
-        ("model_aliases", list[str]),
-        ("is_active", bool),
-        *((field, bool | None, None) for field in dict.fromkeys(CAPABILITIES.values())),
-    ],
-)
-"""Of a model only what one may find it by: the whole of it takes several times as long to decode."""
-
-
-class _FactsOfAll(msgspec.Struct):
-    models: dict[str, _Facts]
-
-
-_raw_decoder: Final = msgspec.json.Decoder(_Parts)
-_facts_decoder: Final = msgspec.json.Decoder(_FactsOfAll)
-_BITS: Final = {name: (1 << place, field) for place, (name, field) in enumerate(CAPABILITIES.items())}
-
-
-def mask_of_names(capabilities: Iterable[str]) -> int:
-    """Capabilities by name as the bits of an entry."""
-    return sum(_BITS[name][0] for name in capabilities)
-
-
-def _mask_of(facts: Any) -> int:  # noqa: ANN401 - a struct made above
-    return sum(bit for bit, field in _BITS.values() if getattr(facts, field))
 
 
 class Library:
@@ -119,6 +32,7 @@ class Library:
         self._timeline: Timeline[VersionListing] = Timeline([])
         self._checked_at_s: float | None = None
         self._checking = asyncio.Lock()
+        self._reading: dict[str, asyncio.Task[Volume]] = {}
         self._volumes: OrderedDict[str, Volume] = OrderedDict()
 
     async def list_versions(self) -> list[VersionListing]:
@@ -142,6 +56,16 @@ class Library:
         if listing is None:
             raise NotFoundError("No registry version has been published yet.")
         return await self._get_volume(listing)
+
+    def find_at_hand(self, at: datetime) -> Volume | None:
+        """The version in force at an instant, if that can be told without asking the database."""
+        if not self._is_fresh():
+            return None
+        listing = self._timeline.find_in_force(at)
+        volume = None if listing is None else self._volumes.get(listing.version)
+        if volume is not None:
+            self._volumes.move_to_end(volume.listing.version)
+        return volume
 
     async def get_version(self, version: str) -> Volume:
         """A version by its name.
@@ -229,15 +153,23 @@ class Library:
         self._checked_at_s = monotonic()
 
     async def _get_volume(self, listing: VersionListing) -> Volume:
-        volume = self._volumes.get(listing.version)
-        if volume is None:
-            async with self._database.connection() as connection:
-                body = await find_body(connection, listing.version)
-            if body is None:
-                raise NotFoundError(f"There is no registry version {listing.version}.")
-            volume = Volume(listing, body)
-            self._volumes[listing.version] = volume
-            if len(self._volumes) > self._capacity:
-                self._volumes.popitem(last=False)
+        if listing.version not in self._volumes:
+            # Who asks for the same at the same time waits for the same answer, also where that is a failure.
+            reading = self._reading.get(listing.version)
+            if reading is None:
+                reading = asyncio.create_task(self._read_volume(listing))
+                self._reading[listing.version] = reading
+                reading.add_done_callback(lambda _: self._reading.pop(listing.version))
+            return await asyncio.shield(reading)
         self._volumes.move_to_end(listing.version)
+        return self._volumes[listing.version]
+
+    async def _read_volume(self, listing: VersionListing) -> Volume:
+        async with self._database.connection() as connection:
+            body = await find_body(connection, listing.version)
+        if body is None:
+            raise NotFoundError(f"There is no registry version {listing.version}.")
+        volume = self._volumes[listing.version] = Volume(listing, body)
+        if len(self._volumes) > self._capacity:
+            self._volumes.popitem(last=False)
         return volume

@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from services.registry.edition import Edition, EditionCache
-from services.registry.library import Library, Volume, mask_of_names
+from services.registry.library import Library
+from services.registry.volume import Contents, mask_of_names
 from shared.clock import Clock, rfc3339
-from shared.contracts.registry import CAPABILITIES, VersionList
+from shared.contracts.registry import CAPABILITIES, VersionList, VersionListing
 from shared.errors import InvalidFieldError
 from shared.pricing.versions import parse_version
 
@@ -44,10 +45,18 @@ class Lookup:
             volume = await self._library.get_version(version)
         if filters == Filters():
             return volume.edition
-        filters = _known_only(filters, volume)
+        contents = await volume.get_contents()
+        filters = _known_only(filters, contents)
         name = (volume.listing.version, filters)
         edition = self._cache.find(name)
-        return edition if edition is not None else self._cache.keep(name, make_edition(volume, filters))
+        if edition is None:
+            edition = self._cache.keep(name, make_edition(volume.listing, contents, filters))
+        return edition
+
+    def find_current(self) -> Edition | None:
+        """The version in force now, whole, if it is at hand."""
+        volume = self._library.find_at_hand(self._clock.now())
+        return None if volume is None else volume.edition
 
     async def list_versions(self) -> Edition:
         """Every version, newest first."""
@@ -94,19 +103,18 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(sorted({part for part in parts if part}))
 
 
-def make_edition(volume: Volume, filters: Filters) -> Edition:
+def make_edition(listing: VersionListing, contents: Contents, filters: Filters) -> Edition:
     """Filter a version; each model keeps its bytes.
 
     The tag derives from the stored content and the filters, so an answer with other filters has another tag.
     """
     wanted = mask_of_names(filters.capabilities)
     providers = None if filters.providers is None else frozenset(filters.providers)
-    contents = volume.contents
     body = _encoder.encode(
         {
-            "version": volume.listing.version,
-            "generated_at": rfc3339(volume.listing.generated_at),
-            "effective_from": rfc3339(volume.listing.effective_from),
+            "version": listing.version,
+            "generated_at": rfc3339(listing.generated_at),
+            "effective_from": rfc3339(listing.effective_from),
             "models": {
                 entry.key: entry.json
                 for entry in contents.entries.values()
@@ -121,13 +129,13 @@ def make_edition(volume: Volume, filters: Filters) -> Edition:
             },
         }
     )
-    digest = hashlib.sha256(volume.listing.digest.encode() + _encoder.encode(filters)).hexdigest()
+    digest = hashlib.sha256(listing.digest.encode() + _encoder.encode(filters)).hexdigest()
     return Edition(body, digest[:32])
 
 
-def _known_only(filters: Filters, volume: Volume) -> Filters:
+def _known_only(filters: Filters, contents: Contents) -> Filters:
     """The filters without providers that there are not: those make no difference, and no end of answers."""
     if filters.providers is None:
         return filters
-    known = volume.contents.providers
+    known = contents.providers
     return filters._replace(providers=tuple(name for name in filters.providers if name in known))

@@ -7,8 +7,9 @@ import msgspec
 
 from services.registry.changes import PRICING
 from services.registry.edition import Edition, EditionCache
-from services.registry.library import Library, Volume
+from services.registry.library import Library
 from services.registry.store import list_entries
+from services.registry.volume import Contents
 from shared.clock import Clock, rfc3339
 from shared.errors import NotFoundError
 from shared.postgres import Database
@@ -44,16 +45,17 @@ class ModelView:
             volume = await self._library.get_in_force(self._clock.now())
         else:
             volume = await self._library.get_version(version)
-        key = volume.names.find_key(provider, model)
+        contents = await volume.get_contents()
+        key = contents.names.find_key(provider, model)
         if key is None:
-            raise await self._unknown(provider, model, volume)
+            raise await self._unknown(provider, model, volume.listing.version, contents)
         asked = f"{fold_provider(provider)}:{model}"
         newest = (await self._library.list_versions())[0]
         parts = [volume.listing.digest, newest.digest, key, asked]
         tag = hashlib.sha256(_encoder.encode(parts)).hexdigest()[:32]
         edition = self._cache.find(tag)
         if edition is None:
-            entry = volume.contents.entries[key].json
+            entry = contents.entries[key].json
             body = _encoder.encode(
                 {
                     "version": volume.listing.version,
@@ -94,11 +96,10 @@ class ModelView:
             before = prices
         return history[::-1]
 
-    async def _unknown(self, provider: str, model: str, volume: Volume) -> NotFoundError:
+    async def _unknown(self, provider: str, model: str, version: str, contents: Contents) -> NotFoundError:
         provider = fold_provider(provider)
-        version = volume.listing.version
-        if provider not in volume.contents.providers:
-            known = ", ".join(sorted(volume.contents.providers))
+        if provider not in contents.providers:
+            known = ", ".join(sorted(contents.providers))
             sentence = f"Version {version} has no provider {provider}; it has {known}."
         else:
             sentence = f"Version {version} has no model of {provider} that is called {model}."

@@ -17,6 +17,7 @@ from services.registry.openapi import DecimalsAreNumbers
 from services.registry.publish import Publication, publish_version
 from services.registry.request import PublishRequest
 from services.registry.routes.changes import build_changes
+from services.registry.routes.front import build_front
 from services.registry.routes.models import build_models
 from services.registry.routes.publishing import build_publishing
 from services.registry.routes.versions import build_versions
@@ -49,6 +50,7 @@ def build_registry(
     settings = settings or RegistrySettings()
     library = Library(database, settings)
     cache = EditionCache(settings.cached_bytes)
+    lookup = Lookup(library, clock, cache)
 
     async def seed() -> None:
         if settings.seed_history:
@@ -78,7 +80,7 @@ def build_registry(
         app=build_app(
             "LLMRing registry",
             [
-                *build_versions(Lookup(library, clock, cache)),
+                *build_versions(lookup),
                 *build_changes(Changelog(library, database, cache), Comparison(library, clock, cache)),
                 *build_models(ModelView(library, database, clock, cache), Books(library, clock, cache)),
                 *build_publishing(publish, settings.max_publish_bytes),
@@ -86,6 +88,7 @@ def build_registry(
             service="registry",
             principals=principals,
             version=version,
+            lanes=build_front(lookup),
             schemas=[DecimalsAreNumbers()],
         ),
         workers=[Worker("announcer", announce)],
