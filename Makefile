@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format bench bench-stats bench-production bench-telemetry chaos chaos-short faults lock clean
+.PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-telemetry chaos chaos-short faults lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ bench: $(VENV)/.installed-dev ## Measure against the reference server, in one ru
 
 bench-stats: $(VENV)/.installed-dev ## Measure statistics over a million records
 	$(BIN)/python -m bench.stats_over_rows
+
+bench-registry: $(VENV)/.installed-dev ## Measure reads of the registry, against an empty handler, and filters
+	$(BIN)/python -m bench.registry_reads
+	$(BIN)/python -m bench.registry_filters
 
 bench-production: $(VENV)/.installed-dev ## Measure the production pipeline, from request to receipt
 	$(BIN)/python -m bench.production_pipeline

@@ -71,15 +71,17 @@ def reference_environment() -> Path:
 
 
 @contextlib.contextmanager
-def run_server(command: list[str], environment: dict[str, str], url: str, log: Path) -> Iterator[None]:
-    """A server process, from the moment it answers /health until it is told to stop."""
+def run_server(
+    command: list[str], environment: dict[str, str], url: str, log: Path, *, health: str = "/health"
+) -> Iterator[None]:
+    """A server process, from the moment it answers its health path until it is told to stop."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
     try:
         deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                urllib.request.urlopen(f"{url}/health", timeout=1).close()
+                urllib.request.urlopen(f"{url}{health}", timeout=1).close()
                 break
             if process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"{command[0]} did not start:\n{log.read_text(errors='replace')[-3000:]}")

@@ -10,7 +10,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 import shared.telemetry.requests
 import shared.web.observed
-from shared.web.observed import Lane
+from shared.web.observed import PASSED_ON, Lane
 
 
 def silence() -> None:
@@ -31,10 +31,8 @@ def _bare(app: ASGIApp, service: str, lanes: Mapping[str, Lane]) -> ASGIApp:  # 
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         lane = by_path.get(scope["path"])
-        if lane is None:
+        if lane is None or await lane(scope, receive, send) == PASSED_ON:
             await app(scope, receive, send)
-        else:
-            await lane(scope, receive, send)
 
     return call
 

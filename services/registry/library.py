@@ -4,41 +4,16 @@ import asyncio
 from collections import OrderedDict
 from datetime import datetime
 from time import monotonic
-from typing import NamedTuple
 
-import msgspec
-
+from services.registry.filing import ensure_filed
+from services.registry.lineage import Lineage
 from services.registry.settings import RegistrySettings
-from services.registry.snapshot import decode_snapshot
-from services.registry.store import find_body, list_versions
-from shared.contracts.registry import CAPABILITIES, VersionListing
+from services.registry.store import find_body, list_bases, list_books, list_versions
+from services.registry.volume import Volume
+from shared.contracts.registry import VersionListing
 from shared.errors import NotFoundError, UnavailableError
 from shared.postgres import Database
 from shared.pricing.versions import Timeline, parse_version
-
-
-class Entry(NamedTuple):
-    """A model of a snapshot: what one may filter by, and its own bytes."""
-
-    key: str
-    provider: str
-    capabilities: frozenset[str]
-    is_active: bool
-    json: msgspec.Raw
-
-
-class Volume(NamedTuple):
-    """One version: its listing, its bytes as they are stored, and its entries."""
-
-    listing: VersionListing
-    body: bytes
-    entries: tuple[Entry, ...]
-    providers: dict[str, msgspec.Raw]
-
-
-class _Parts(msgspec.Struct):
-    models: dict[str, msgspec.Raw]
-    providers: dict[str, msgspec.Raw]
 
 
 class Library:
@@ -49,6 +24,7 @@ class Library:
     """
 
     def __init__(self, database: Database, settings: RegistrySettings) -> None:
+        self.lineage = Lineage()
         self._database = database
         self._recheck_s = settings.recheck_s
         self._capacity = settings.cached_versions
@@ -56,6 +32,7 @@ class Library:
         self._timeline: Timeline[VersionListing] = Timeline([])
         self._checked_at_s: float | None = None
         self._checking = asyncio.Lock()
+        self._reading: dict[str, asyncio.Task[Volume]] = {}
         self._volumes: OrderedDict[str, Volume] = OrderedDict()
 
     async def list_versions(self) -> list[VersionListing]:
@@ -80,6 +57,16 @@ class Library:
             raise NotFoundError("No registry version has been published yet.")
         return await self._get_volume(listing)
 
+    def find_at_hand(self, at: datetime) -> Volume | None:
+        """The version in force at an instant, if that can be told without asking the database."""
+        if not self._is_fresh():
+            return None
+        listing = self._timeline.find_in_force(at)
+        volume = None if listing is None else self._volumes.get(listing.version)
+        if volume is not None:
+            self._volumes.move_to_end(volume.listing.version)
+        return volume
+
     async def get_version(self, version: str) -> Volume:
         """A version by its name.
 
@@ -87,13 +74,36 @@ class Library:
             NotFoundError: there is no such version.
             UnavailableError: the database is away, and the version is not at hand.
         """
+        return await self._get_volume(await self.get_listing(version))
+
+    async def get_listing(self, version: str) -> VersionListing:
+        """The listing of a version by its name.
+
+        Raises:
+            NotFoundError: there is no such version.
+            UnavailableError: the database is away, and nothing was ever read from it.
+        """
         listing = self._listings.get(version)
         if listing is None:
             await self._recheck()
             listing = self._listings.get(version)
         if listing is None:
             raise NotFoundError(f"There is no registry version {version}.")
-        return await self._get_volume(listing)
+        return listing
+
+    async def list_starts(self) -> list[tuple[datetime, VersionListing]]:
+        """The instants at which another version comes into force, the future ones included, in order.
+
+        Raises:
+            UnavailableError: the database is away, and nothing was ever read from it.
+        """
+        await self._recheck()
+        starts: list[tuple[datetime, VersionListing]] = []
+        for at in sorted({listing.effective_from for listing in self._listings.values()}):
+            listing = self._timeline.find_in_force(at)
+            if listing is not None and (not starts or starts[-1][1] is not listing):
+                starts.append((at, listing))
+        return starts
 
     async def refresh(self) -> None:
         """Read the list of versions now.
@@ -122,46 +132,44 @@ class Library:
 
     async def _read_list(self) -> None:
         newest = next(reversed(self._listings), None)
+        after = parse_version(newest) if newest else None
         async with self._database.connection() as connection:
-            added = await list_versions(connection, parse_version(newest) if newest else None)
+            added = await list_versions(connection, after)
+            _, missing = await list_bases(connection, after) if added else ({}, [])
+        if missing:
+            await ensure_filed(self._database)
         if added:
+            async with self._database.connection() as connection:
+                books = await list_books(connection, after)
+                bases, _ = await list_bases(connection, after)
+            # More versions may have come between the queries: they are for the next time.
+            names = {listing.version for listing in added}
+            self.lineage.add(
+                {version: base for version, base in bases.items() if version in names},
+                [book for book in books if book.version in names],
+            )
             self._listings |= {listing.version: listing for listing in added}
             self._timeline = Timeline(self._listings.values())
         self._checked_at_s = monotonic()
 
     async def _get_volume(self, listing: VersionListing) -> Volume:
-        volume = self._volumes.get(listing.version)
-        if volume is None:
-            async with self._database.connection() as connection:
-                body = await find_body(connection, listing.version)
-            if body is None:
-                raise NotFoundError(f"There is no registry version {listing.version}.")
-            volume = open_volume(listing, body)
-            self._volumes[listing.version] = volume
-            if len(self._volumes) > self._capacity:
-                self._volumes.popitem(last=False)
+        if listing.version not in self._volumes:
+            # Who asks for the same at the same time waits for the same answer, also where that is a failure.
+            reading = self._reading.get(listing.version)
+            if reading is None:
+                reading = asyncio.create_task(self._read_volume(listing))
+                self._reading[listing.version] = reading
+                reading.add_done_callback(lambda _: self._reading.pop(listing.version))
+            return await asyncio.shield(reading)
         self._volumes.move_to_end(listing.version)
+        return self._volumes[listing.version]
+
+    async def _read_volume(self, listing: VersionListing) -> Volume:
+        async with self._database.connection() as connection:
+            body = await find_body(connection, listing.version)
+        if body is None:
+            raise NotFoundError(f"There is no registry version {listing.version}.")
+        volume = self._volumes[listing.version] = Volume(listing, body)
+        if len(self._volumes) > self._capacity:
+            self._volumes.popitem(last=False)
         return volume
-
-
-def open_volume(listing: VersionListing, body: bytes) -> Volume:
-    """Take a stored snapshot apart for filtering; the bytes of each model stay as they are."""
-    parts = msgspec.json.decode(body, type=_Parts)
-    models = decode_snapshot(body).models
-    return Volume(
-        listing=listing,
-        body=body,
-        entries=tuple(
-            Entry(
-                key=key,
-                provider=models[key].provider,
-                capabilities=frozenset(
-                    name for name, field in CAPABILITIES.items() if getattr(models[key], field)
-                ),
-                is_active=models[key].is_active,
-                json=raw,
-            )
-            for key, raw in parts.models.items()
-        ),
-        providers=parts.providers,
-    )

@@ -1,5 +1,6 @@
 """Publish a version: read, check against the version before, store; all or nothing, one publish at a time."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,18 +12,27 @@ import msgspec
 
 from services.registry.aliases import find_alias_faults
 from services.registry.announce import announce_versions
-from services.registry.changes import Change, list_changes, list_price_moves
+from services.registry.changes import list_price_moves
+from services.registry.filing import Told, file_missing, find_base, make_filing, tell_changes
 from services.registry.library import Library
 from services.registry.request import PublishRequest
 from services.registry.snapshot import decode_snapshot, digest_of, encode_snapshot
-from services.registry.store import NewVersion, find_body, insert_versions, list_versions, lock_publishing
+from services.registry.store import (
+    NewVersion,
+    find_body,
+    insert_changes,
+    insert_versions,
+    list_versions,
+    lock_publishing,
+)
 from services.registry.succession import describe_providers, succeed
 from shared.clock import Clock, rfc3339
-from shared.contracts.registry import Model, Snapshot, VersionListing
+from shared.contracts.changes import Change, ProviderChange
+from shared.contracts.registry import Snapshot, VersionListing
 from shared.errors import Fault, InvalidFieldError, UnavailableError
 from shared.event_log.port import EventLog
 from shared.money import EXACT, plain
-from shared.postgres import Connection, Database
+from shared.postgres import Database
 from shared.pricing.versions import Timeline, VersionKey, next_version, parse_version
 
 MAX_FAULTS_TOLD: Final = 200
@@ -55,15 +65,25 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     published: bool
     dry_run: bool
     changes: list[Change]
+    provider_changes: list[ProviderChange]
     needs_confirm: list[Doubt] = []
 
 
 class _Draft(NamedTuple):
-    """The next version, not yet stored, and what it builds on (None for the first version of all)."""
+    """The next version, not yet stored.
+
+    Attributes:
+        base: what it builds on; None for the first version of all.
+        faults: why it cannot be published.
+        doubts: why it is published only with `confirm`.
+    """
 
     key: VersionKey
     snapshot: Snapshot
     base: Snapshot | None
+    told: Told
+    faults: list[Fault]
+    doubts: list[Fault]
 
     @property
     def adds_nothing(self) -> bool:
@@ -98,17 +118,21 @@ async def publish_version(
     async with database.transaction() as connection:
         await lock_publishing(connection)
         listings = await list_versions(connection)
-        draft = await _draft(connection, request, listings, clock.now())
-        before = draft.base.models if draft.base is not None else {}
-        doubts = _find_doubts(request, draft, before, listings)
-        faults = request.faults + find_alias_faults(before, draft.snapshot.models, request.paths)
-        if not (request.confirm or request.dry_run):
-            faults += doubts
+        now = clock.now().astimezone(UTC)
+        base_version = find_base(listings, request.effective_from or now, now)
+        base_body = await find_body(connection, base_version) if base_version is not None else None
+        # Thousands of models take their time, which is not the readers'.
+        draft = await asyncio.to_thread(_make_draft, request, listings, base_body, now)
+        faults = draft.faults if request.confirm or request.dry_run else draft.faults + draft.doubts
         if faults:
             raise _refusal(faults)
         published = not (request.dry_run or draft.adds_nothing)
         if published:
-            await insert_versions(connection, [new_version(draft.key, draft.snapshot, published_by)])
+            body = await asyncio.to_thread(encode_snapshot, draft.snapshot, draft.base, base_body or b"")
+            filing = await asyncio.to_thread(make_filing, draft.base, draft.snapshot, draft.told)
+            await file_missing(connection)  # providers' numbers follow the order of versions
+            await insert_versions(connection, [new_version(draft.key, draft.snapshot, body, published_by)])
+            await insert_changes(connection, filing)
     if published:
         await _tell(database, event_log, library, clock)
     said_by = draft.base if draft.adds_nothing and draft.base is not None else draft.snapshot
@@ -117,14 +141,14 @@ async def publish_version(
         effective_from=rfc3339(said_by.effective_from),
         published=published,
         dry_run=request.dry_run,
-        changes=list_changes(before, draft.snapshot.models),
-        needs_confirm=[Doubt(*doubt) for doubt in doubts] if request.dry_run else [],
+        changes=draft.told.changes,
+        provider_changes=draft.told.provider_changes,
+        needs_confirm=[Doubt(*doubt) for doubt in draft.doubts] if request.dry_run else [],
     )
 
 
-def new_version(key: VersionKey, snapshot: Snapshot, published_by: UUID | None) -> NewVersion:
+def new_version(key: VersionKey, snapshot: Snapshot, body: bytes, published_by: UUID | None) -> NewVersion:
     """A snapshot as it is stored: its bytes and their digest."""
-    body = encode_snapshot(snapshot)
     listing = VersionListing(
         version=snapshot.version,
         generated_at=snapshot.generated_at,
@@ -135,19 +159,14 @@ def new_version(key: VersionKey, snapshot: Snapshot, published_by: UUID | None) 
     return NewVersion(key, listing, body, published_by)
 
 
-async def _draft(
-    connection: Connection, request: PublishRequest, listings: Sequence[VersionListing], now: datetime
+def _make_draft(
+    request: PublishRequest, listings: Sequence[VersionListing], base_body: bytes | None, now: datetime
 ) -> _Draft:
-    now = now.astimezone(UTC)
     effective_from = request.effective_from or now
-    base = await _read_base(connection, listings, max(now, effective_from))
-    kept = base.models if base is not None and request.mode == "merge" else {}
-    models = succeed(
-        base.models if base is not None else {},
-        {**kept, **request.models},
-        effective_from=effective_from,
-        at=now,
-    )
+    base = None if base_body is None else decode_snapshot(base_body)
+    before = base.models if base is not None else {}
+    kept = before if request.mode == "merge" else {}
+    models = succeed(before, {**kept, **request.models}, effective_from=effective_from, at=now)
     known = {**(base.providers if base is not None else {}), **request.providers}
     key = next_version(parse_version(listings[-1].version) if listings else None, now.date())
     snapshot = Snapshot(
@@ -157,22 +176,13 @@ async def _draft(
         models=models,
         providers=describe_providers(models, known),
     )
-    return _Draft(key, snapshot, base)
+    faults = request.faults + find_alias_faults(before, models, request.paths)
+    draft = _Draft(key, snapshot, base, tell_changes(base, snapshot), faults, [])
+    return draft if draft.adds_nothing else draft._replace(doubts=_find_doubts(request, draft, listings))
 
 
-async def _read_base(
-    connection: Connection, listings: Sequence[VersionListing], at: datetime
-) -> Snapshot | None:
-    listing = Timeline(listings).find_in_force(at)
-    body = await find_body(connection, listing.version) if listing is not None else None
-    return decode_snapshot(body) if body is not None else None
-
-
-def _find_doubts(
-    request: PublishRequest, draft: _Draft, before: dict[str, Model], listings: Sequence[VersionListing]
-) -> list[Fault]:
-    if draft.adds_nothing:
-        return []
+def _find_doubts(request: PublishRequest, draft: _Draft, listings: Sequence[VersionListing]) -> list[Fault]:
+    before = draft.base.models if draft.base is not None else {}
     timeline = Timeline(listings)
     doubts = [
         Fault(

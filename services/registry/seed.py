@@ -2,8 +2,10 @@
 
 import logging
 
+from services.registry.filing import file_missing
 from services.registry.history.replay import replay_history
 from services.registry.publish import new_version
+from services.registry.snapshot import encode_snapshot
 from services.registry.store import insert_versions, list_versions, lock_publishing
 from shared.postgres import Database
 
@@ -25,7 +27,12 @@ async def seed_history(database: Database) -> int:
             return 0
         moments = replay_history()
         count = await insert_versions(
-            connection, [new_version(moment.key, moment.snapshot, None) for moment in moments]
+            connection,
+            [
+                new_version(moment.key, moment.snapshot, encode_snapshot(moment.snapshot), None)
+                for moment in moments
+            ],
         )
+        await file_missing(connection)
     _log.info("filled the registry with %d versions of history", count)
     return count

@@ -6,12 +6,21 @@ from typing import Final
 from uuid import UUID
 
 from services.registry.announce import run_announcer
+from services.registry.books import Books
+from services.registry.changelog import Changelog
+from services.registry.difference import Comparison
+from services.registry.edition import EditionCache
 from services.registry.library import Library
 from services.registry.lookup import Lookup
+from services.registry.model_view import ModelView
 from services.registry.openapi import DecimalsAreNumbers
 from services.registry.publish import Publication, publish_version
 from services.registry.request import PublishRequest
-from services.registry.routes import build_routes
+from services.registry.routes.changes import build_changes
+from services.registry.routes.front import build_front
+from services.registry.routes.models import build_models
+from services.registry.routes.publishing import build_publishing
+from services.registry.routes.versions import build_versions
 from services.registry.seed import seed_history
 from services.registry.settings import RegistrySettings
 from shared.clock import Clock
@@ -40,6 +49,8 @@ def build_registry(
     """
     settings = settings or RegistrySettings()
     library = Library(database, settings)
+    cache = EditionCache(settings.cached_bytes)
+    lookup = Lookup(library, clock, cache)
 
     async def seed() -> None:
         if settings.seed_history:
@@ -68,10 +79,16 @@ def build_registry(
         name="registry",
         app=build_app(
             "LLMRing registry",
-            build_routes(Lookup(library, clock, settings), publish, settings.max_publish_bytes),
+            [
+                *build_versions(lookup),
+                *build_changes(Changelog(library, database, cache), Comparison(library, clock, cache)),
+                *build_models(ModelView(library, database, clock, cache), Books(library, clock, cache)),
+                *build_publishing(publish, settings.max_publish_bytes),
+            ],
             service="registry",
             principals=principals,
             version=version,
+            lanes=build_front(lookup),
             schemas=[DecimalsAreNumbers()],
         ),
         workers=[Worker("announcer", announce)],

@@ -44,14 +44,33 @@ _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Snapshot)
 
 
-def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """The snapshot's JSON: models in the order of their keys, prices as plain numbers with all digits."""
+class _Entries(msgspec.Struct):
+    models: dict[str, msgspec.Raw]
+
+
+_entries_decoder: Final = msgspec.json.Decoder(_Entries)
+
+
+def encode_snapshot(snapshot: Snapshot, base: Snapshot | None = None, base_body: bytes = b"") -> bytes:
+    """The snapshot's JSON: models in the order of their keys, prices as plain numbers with all digits.
+
+    Args:
+        snapshot: the version.
+        base: the version that it was built on, where that is at hand: the models that are its very own keep
+            their bytes, which is also a good deal faster.
+        base_body: the base's bytes.
+    """
+    kept = {} if base is None else _entries_decoder.decode(base_body).models
+    before = {} if base is None else base.models
     return _encoder.encode(
         {
             "version": snapshot.version,
             "generated_at": rfc3339(snapshot.generated_at),
             "effective_from": rfc3339(snapshot.effective_from),
-            "models": {key: show_model(model) for key, model in sorted(snapshot.models.items())},
+            "models": {
+                key: kept[key] if before.get(key) is model else show_model(model)
+                for key, model in sorted(snapshot.models.items())
+            },
             "providers": {name: show_provider(each) for name, each in sorted(snapshot.providers.items())},
         }
     )

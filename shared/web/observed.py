@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
@@ -11,7 +11,10 @@ from shared.telemetry.requests import UNMATCHED, RequestMeter
 from shared.telemetry.tracing import Kind, Span, is_tracing, start_span
 
 Lane = Callable[[Scope, Receive, Send], Awaitable[int]]
-"""Answers one path, of whatever method, without a framework, and tells the status of its answer."""
+"""Answers one path, of whatever method, without a framework, and tells the status of its answer. `PASSED_ON`
+tells that it has not answered, nor received anything: the application has to."""
+
+PASSED_ON: Final = -1
 
 
 def observed(app: ASGIApp, service: str, lanes: Mapping[str, Lane]) -> ASGIApp:
@@ -41,9 +44,8 @@ def observed(app: ASGIApp, service: str, lanes: Mapping[str, Lane]) -> ASGIApp:
         handled = current_headers.set(http["headers"])
         status = 0
         try:
-            if lane is not None:
-                status = await lane(scope, receive, send)
-            else:
+            status = PASSED_ON if lane is None else await lane(scope, receive, send)
+            if status == PASSED_ON:
                 answer = _Answer(send)
                 try:
                     await app(scope, receive, answer.send)

@@ -1,0 +1,50 @@
+"""One registry service as a process of its own, on a Postgres of its own, and how to publish to it."""
+
+import base64
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+from bench.servers import run_postgres, run_server
+from shared.clock import SystemClock
+from shared.contracts.keys import SCOPE_OPERATOR, Principal
+from shared.proofs.signing import SigningKey
+from shared.web.principal import PRINCIPAL_HEADER, PrincipalMint
+from tests.servers.process import find_free_port
+
+_SEED = bytes(range(32))
+
+
+@contextlib.contextmanager
+def run_registry(module: str) -> Iterator[str]:
+    """Its address. `module` is the program: `services`, or one that stands in for it."""
+    port = find_free_port()
+    url = f"http://127.0.0.1:{port}"
+    key = SigningKey.from_seed(_SEED).public_key
+    with run_postgres() as create, tempfile.TemporaryDirectory(prefix="llmring-bench-") as work:
+        settings = {
+            "LLMRING_DATABASE_URL": create("registry"),
+            "LLMRING_PORT": str(port),
+            "LLMRING_DATA_DIR": f"{work}/data",
+            "LLMRING_PRINCIPAL_PUBLIC_KEYS": base64.b64encode(key).decode(),
+        }
+        program = [sys.executable, "-m", module]
+        subprocess.run(
+            [*program, "migrate"], check=True, env={**os.environ, **settings}, stdout=subprocess.PIPE
+        )
+        with run_server(
+            [*program, "serve", "registry"], settings, url, Path(work) / "log", health="/health/ready"
+        ):
+            yield url
+
+
+def operator_headers() -> dict[str, str]:
+    """What a publish carries behind the gateway."""
+    mint = PrincipalMint(SigningKey.from_seed(_SEED), SystemClock())
+    principal = Principal(account_id=uuid4(), key_id=uuid4(), scopes=(SCOPE_OPERATOR,))
+    return {PRINCIPAL_HEADER.decode(): mint.mint(principal).decode(), "Content-Type": "application/json"}
