@@ -1,7 +1,7 @@
 """Publish a version: read, check against the version before, store; all or nothing, one publish at a time."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -28,6 +28,9 @@ from shared.pricing.versions import Timeline, VersionKey, next_version, parse_ve
 MAX_FAULTS_TOLD: Final = 200
 LEAP: Final = Decimal(10)
 """A price that moves by more than this factor needs `confirm`."""
+
+ALL_BUT: Final = 10
+"""A `replace` that removes more than one model in so many needs `confirm`."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,20 +79,33 @@ class _Draft(NamedTuple):
         )
 
 
+Adapt = Callable[[PublishRequest, Snapshot | None], PublishRequest]
+
+
 async def publish_version(
     request: PublishRequest,
     *,
-    published_by: UUID,
+    published_by: UUID | None,
     database: Database,
     event_log: EventLog,
     library: Library,
     clock: Clock,
+    adapt: Adapt | None = None,
 ) -> Publication:
     """Publish, unless it is a dry run or changes nothing.
 
     A publish builds on the version in force when it comes into force itself, or now if that is past: `merge`
     keeps that version's other models, and the changes are those against it. Publishes wait for each other, so
     two at once give two versions, the second upon the first.
+
+    Args:
+        request: what is to be published.
+        published_by: the account that publishes; None for the deployment's own command line.
+        database: where the versions are.
+        event_log: where the new version is announced.
+        library: of this process, which is to know the new version at once.
+        clock: says when now is.
+        adapt: makes the request fit to the version that it builds on, None where it is the first.
 
     Raises:
         InvalidFieldError: a field is wrong, or something needs `confirm`; every fault is named.
@@ -98,8 +114,12 @@ async def publish_version(
     async with database.transaction() as connection:
         await lock_publishing(connection)
         listings = await list_versions(connection)
-        draft = await _draft(connection, request, listings, clock.now())
-        before = draft.base.models if draft.base is not None else {}
+        now = clock.now().astimezone(UTC)
+        base = await _read_base(connection, listings, max(now, request.effective_from or now))
+        before = base.models if base is not None else {}
+        if adapt is not None:
+            request = adapt(request, base)
+        draft = _draft(request, base, listings, now)
         doubts = _find_doubts(request, draft, before, listings)
         faults = request.faults + find_alias_faults(before, draft.snapshot.models, request.paths)
         if not (request.confirm or request.dry_run):
@@ -135,19 +155,13 @@ def new_version(key: VersionKey, snapshot: Snapshot, published_by: UUID | None) 
     return NewVersion(key, listing, body, published_by)
 
 
-async def _draft(
-    connection: Connection, request: PublishRequest, listings: Sequence[VersionListing], now: datetime
+def _draft(
+    request: PublishRequest, base: Snapshot | None, listings: Sequence[VersionListing], now: datetime
 ) -> _Draft:
-    now = now.astimezone(UTC)
     effective_from = request.effective_from or now
-    base = await _read_base(connection, listings, max(now, effective_from))
-    kept = base.models if base is not None and request.mode == "merge" else {}
-    models = succeed(
-        base.models if base is not None else {},
-        {**kept, **request.models},
-        effective_from=effective_from,
-        at=now,
-    )
+    before = base.models if base is not None else {}
+    kept = before if request.mode == "merge" else {}
+    models = succeed(before, {**kept, **request.models}, effective_from=effective_from, at=now)
     known = {**(base.providers if base is not None else {}), **request.providers}
     key = next_version(parse_version(listings[-1].version) if listings else None, now.date())
     snapshot = Snapshot(
@@ -183,6 +197,13 @@ def _find_doubts(
         for field, old, new in list_price_moves(before[key], draft.snapshot.models[key])
         if _is_leap(old, new)
     ]
+    removed = before.keys() - draft.snapshot.models.keys()
+    if len(removed) * ALL_BUT > len(before):
+        doubts.append(
+            Fault(
+                "mode", f"removes {len(removed)} of {len(before)} models; send confirm: true if it is meant"
+            )
+        )
     doubts += [
         Fault(
             "effective_from",
