@@ -2,30 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
-from services.registry.snapshot import show_value
+from services.registry.snapshot import show_model, show_value
+from shared.contracts.changes import Change, ChangeType, ProviderChange, ProviderChangeType
 from shared.contracts.registry import (
     PRICE_FIELDS,
     STEP_PRICE_FIELDS,
     LongContextStep,
     Model,
     Prices,
+    Provider,
     TokenPrices,
 )
-
-ChangeType = Literal[
-    "model.added",
-    "model.removed",
-    "model.deprecated",
-    "model.reactivated",
-    "model.changed",
-    "price.changed",
-    "capability.changed",
-    "limit.changed",
-]
 
 _PRICING: Final = frozenset(
     (*PRICE_FIELDS, "cache_storage_cost_per_million_tokens_per_hour", "long_context_pricing")
@@ -49,35 +40,55 @@ _NO_PRICES: Final = Prices()
 _NO_TOKEN_PRICES: Final = TokenPrices()
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One change of one model. `field`, `old` and `new` are absent where a whole model came or went.
-
-    `model.deprecated` tells both that a model was retired (`field` is `is_active`) and that its retirement
-    was announced (`field` is `deprecated_date`). `model.changed` is any other field: names, aliases, dates.
-    """
-
-    type: ChangeType
-    model: str
-    field: str | None = None
-    old: Any = msgspec.UNSET
-    new: Any = msgspec.UNSET
-
-
-def list_changes(before: Mapping[str, Model], after: Mapping[str, Model]) -> list[Change]:
+def list_changes(
+    before: Mapping[str, Model], after: Mapping[str, Model], *, whole: bool = False
+) -> list[Change]:
     """Every change from one version's models to another's, in the order of keys and fields.
 
     Numbers are compared by value (0.40 is 0.4) and an absent field is a null one. The changes from B to A are
-    those from A to B with old and new exchanged.
+    those from A to B with old and new exchanged. The dates that the registry keeps by itself are not told.
+
+    Args:
+        before: the models by key.
+        after: the models by key.
+        whole: tell all that is needed to make the one from the other: the entries of models that came or
+            went, too, and what follows from a change that is told anyway.
     """
     changes: list[Change] = []
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
-        if old is None:
-            changes.append(Change(type="model.added", model=key))
-        elif new is None:
-            changes.append(Change(type="model.removed", model=key))
+        if old is None or new is None:
+            changes.append(_came_or_went(key, old, new, whole=whole))
         elif old != new:
-            changes += [_change(key, field, was, now, new) for field, was, now in _differences(old, new)]
+            changes += [
+                _change(key, field, was, now, new) for field, was, now in _differences(old, new, whole=whole)
+            ]
+    return changes
+
+
+def list_provider_changes(
+    before: Mapping[str, Provider], after: Mapping[str, Provider]
+) -> list[ProviderChange]:
+    """Every change from one version's provider entries to another's, in the order of names and fields."""
+    changes: list[ProviderChange] = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old is None or new is None:
+            kind: ProviderChangeType = "provider.added" if old is None else "provider.removed"
+            changes.append(
+                ProviderChange(
+                    type=kind,
+                    provider=name,
+                    old=msgspec.UNSET if old is None else old,
+                    new=msgspec.UNSET if new is None else new,
+                )
+            )
+            continue
+        changes += [
+            ProviderChange(type="provider.changed", provider=name, field=field, old=was, new=now)
+            for field in Provider.__struct_fields__
+            if (was := getattr(old, field)) != (now := getattr(new, field))
+        ]
     return changes
 
 
@@ -88,12 +99,21 @@ def list_price_moves(old: Model, new: Model) -> Iterator[tuple[str, Decimal, Dec
             yield field, was, now
 
 
-def _differences(old: Model, new: Model) -> Iterator[tuple[str, Any, Any]]:
+def _came_or_went(key: str, old: Model | None, new: Model | None, *, whole: bool) -> Change:
+    return Change(
+        type="model.added" if old is None else "model.removed",
+        model=key,
+        old=show_model(old) if whole and old is not None else msgspec.UNSET,
+        new=show_model(new) if whole and new is not None else msgspec.UNSET,
+    )
+
+
+def _differences(old: Model, new: Model, *, whole: bool = False) -> Iterator[tuple[str, Any, Any]]:
     for field in sorted(Model.__struct_fields__):
         was, now = getattr(old, field), getattr(new, field)
         if was == now or field in _SILENT:
             continue
-        if field == "inactive_from" and old.is_active != new.is_active:
+        if field == "inactive_from" and old.is_active != new.is_active and not whole:
             continue  # it follows from the retirement, which is told
         if field == "service_tiers":
             for tier in sorted(was.keys() | now.keys()):

@@ -3,6 +3,9 @@
 import re
 from typing import Final
 
+from services.registry.edition import CODINGS
+
+_ALSO_CALLED: Final = {"x-gzip": "gzip"}
 _TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
 
 
@@ -21,13 +24,19 @@ def find_match(if_none_match: str, tags: tuple[str, ...]) -> str | None:
     return next((tag for tag in tags if tag in named), None)
 
 
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether an `Accept-Encoding` (RFC 9110, 12.5.3) takes gzip: named, or by `*`, with a weight above 0."""
+def choose_coding(accept_encoding: str) -> str | None:
+    """The best of our codings that an `Accept-Encoding` (RFC 9110, 12.5.3) takes; None for the plain bytes.
+
+    A coding is taken that is named with a weight above 0; of equal weights ours decide. `*` takes what is not
+    named: of that, gzip, which everybody can read.
+    """
     weights: dict[str, float] = {}
     for part in accept_encoding.lower().split(","):
         coding, _, parameters = part.partition(";")
-        weights[coding.strip()] = _weight(parameters)
-    return weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0))) > 0
+        weights[_ALSO_CALLED.get(coding.strip(), coding.strip())] = _weight(parameters)
+    weights.setdefault("gzip", weights.get("*", 0.0))
+    best = max(CODINGS, key=lambda coding: weights.get(coding, 0.0))
+    return best if weights.get(best, 0.0) > 0 else None
 
 
 def _weight(parameters: str) -> float:
@@ -35,6 +44,7 @@ def _weight(parameters: str) -> float:
     if name.strip() != "q":
         return 1.0
     try:
-        return float(value)
+        weight = float(value)
     except ValueError:
         return 0.0
+    return weight if weight <= 1 else 0.0  # nan too

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterable
 from datetime import datetime
+from functools import cached_property
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from services.registry.edition import Edition
+from services.registry.filing import ensure_filed
 from services.registry.settings import RegistrySettings
-from services.registry.snapshot import decode_snapshot
-from services.registry.store import find_body, list_versions
+from services.registry.store import find_body, list_bases, list_versions
 from shared.contracts.registry import CAPABILITIES, VersionListing
 from shared.errors import NotFoundError, UnavailableError
 from shared.postgres import Database
@@ -22,23 +25,69 @@ class Entry(NamedTuple):
 
     key: str
     provider: str
-    capabilities: frozenset[str]
+    capabilities: int
     is_active: bool
     json: msgspec.Raw
 
 
-class Volume(NamedTuple):
-    """One version: its listing, its bytes as they are stored, and its entries."""
+class Contents(NamedTuple):
+    """The entries of a snapshot, and the bytes of its providers'."""
 
-    listing: VersionListing
-    body: bytes
     entries: tuple[Entry, ...]
     providers: dict[str, msgspec.Raw]
+
+
+class Volume:
+    """One version: its listing, its bytes as they are stored, and its contents once they are asked for."""
+
+    def __init__(self, listing: VersionListing, body: bytes) -> None:
+        self.listing = listing
+        self.edition = Edition(body, listing.digest[:32], lasting=True)
+
+    @cached_property
+    def contents(self) -> Contents:
+        """The snapshot taken apart for filtering; the bytes of each model stay as they are."""
+        parts = _raw_decoder.decode(self.edition.body)
+        facts = _facts_decoder.decode(self.edition.body).models
+        entries = [
+            Entry(key, known.provider, _mask_of(known), known.is_active, parts.models[key])
+            for key, known in facts.items()
+        ]
+        return Contents(tuple(entries), parts.providers)
 
 
 class _Parts(msgspec.Struct):
     models: dict[str, msgspec.Raw]
     providers: dict[str, msgspec.Raw]
+
+
+_Facts: Any = msgspec.defstruct(
+    "_Facts",
+    [
+        ("provider", str),
+        ("is_active", bool),
+        *((field, bool | None, None) for field in dict.fromkeys(CAPABILITIES.values())),
+    ],
+)
+"""Of a model only what one may filter by: the whole of it takes several times as long to decode."""
+
+
+class _FactsOfAll(msgspec.Struct):
+    models: dict[str, _Facts]
+
+
+_raw_decoder: Final = msgspec.json.Decoder(_Parts)
+_facts_decoder: Final = msgspec.json.Decoder(_FactsOfAll)
+_BITS: Final = {name: (1 << place, field) for place, (name, field) in enumerate(CAPABILITIES.items())}
+
+
+def mask_of_names(capabilities: Iterable[str]) -> int:
+    """Capabilities by name as the bits of an entry."""
+    return sum(_BITS[name][0] for name in capabilities)
+
+
+def _mask_of(facts: Any) -> int:  # noqa: ANN401 - a struct made above
+    return sum(bit for bit, field in _BITS.values() if getattr(facts, field))
 
 
 class Library:
@@ -53,6 +102,7 @@ class Library:
         self._recheck_s = settings.recheck_s
         self._capacity = settings.cached_versions
         self._listings: dict[str, VersionListing] = {}
+        self._bases: dict[str, str | None] = {}
         self._timeline: Timeline[VersionListing] = Timeline([])
         self._checked_at_s: float | None = None
         self._checking = asyncio.Lock()
@@ -87,13 +137,22 @@ class Library:
             NotFoundError: there is no such version.
             UnavailableError: the database is away, and the version is not at hand.
         """
+        return await self._get_volume(await self.get_listing(version))
+
+    async def get_listing(self, version: str) -> VersionListing:
+        """The listing of a version by its name.
+
+        Raises:
+            NotFoundError: there is no such version.
+            UnavailableError: the database is away, and nothing was ever read from it.
+        """
         listing = self._listings.get(version)
         if listing is None:
             await self._recheck()
             listing = self._listings.get(version)
         if listing is None:
             raise NotFoundError(f"There is no registry version {version}.")
-        return await self._get_volume(listing)
+        return listing
 
     async def refresh(self) -> None:
         """Read the list of versions now.
@@ -122,9 +181,18 @@ class Library:
 
     async def _read_list(self) -> None:
         newest = next(reversed(self._listings), None)
+        after = parse_version(newest) if newest else None
         async with self._database.connection() as connection:
-            added = await list_versions(connection, parse_version(newest) if newest else None)
+            added = await list_versions(connection, after)
+            bases, missing = await list_bases(connection, after) if added else ({}, [])
+        if missing:
+            await ensure_filed(self._database)
+            async with self._database.connection() as connection:
+                bases, _ = await list_bases(connection, after)
         if added:
+            # More may have come between the queries: each is known by both or by none.
+            added = [listing for listing in added if listing.version in bases]
+            self._bases |= {listing.version: bases[listing.version] for listing in added}
             self._listings |= {listing.version: listing for listing in added}
             self._timeline = Timeline(self._listings.values())
         self._checked_at_s = monotonic()
@@ -136,32 +204,9 @@ class Library:
                 body = await find_body(connection, listing.version)
             if body is None:
                 raise NotFoundError(f"There is no registry version {listing.version}.")
-            volume = open_volume(listing, body)
+            volume = Volume(listing, body)
             self._volumes[listing.version] = volume
             if len(self._volumes) > self._capacity:
                 self._volumes.popitem(last=False)
         self._volumes.move_to_end(listing.version)
         return volume
-
-
-def open_volume(listing: VersionListing, body: bytes) -> Volume:
-    """Take a stored snapshot apart for filtering; the bytes of each model stay as they are."""
-    parts = msgspec.json.decode(body, type=_Parts)
-    models = decode_snapshot(body).models
-    return Volume(
-        listing=listing,
-        body=body,
-        entries=tuple(
-            Entry(
-                key=key,
-                provider=models[key].provider,
-                capabilities=frozenset(
-                    name for name, field in CAPABILITIES.items() if getattr(models[key], field)
-                ),
-                is_active=models[key].is_active,
-                json=raw,
-            )
-            for key, raw in parts.models.items()
-        ),
-        providers=parts.providers,
-    )

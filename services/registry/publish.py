@@ -11,13 +11,22 @@ import msgspec
 
 from services.registry.aliases import find_alias_faults
 from services.registry.announce import announce_versions
-from services.registry.changes import Change, list_changes, list_price_moves
+from services.registry.changes import list_changes, list_price_moves, list_provider_changes
+from services.registry.filing import file_missing, find_base, make_filing
 from services.registry.library import Library
 from services.registry.request import PublishRequest
 from services.registry.snapshot import decode_snapshot, digest_of, encode_snapshot
-from services.registry.store import NewVersion, find_body, insert_versions, list_versions, lock_publishing
+from services.registry.store import (
+    NewVersion,
+    find_body,
+    insert_changes,
+    insert_versions,
+    list_versions,
+    lock_publishing,
+)
 from services.registry.succession import describe_providers, succeed
 from shared.clock import Clock, rfc3339
+from shared.contracts.changes import Change, ProviderChange
 from shared.contracts.registry import Model, Snapshot, VersionListing
 from shared.errors import Fault, InvalidFieldError, UnavailableError
 from shared.event_log.port import EventLog
@@ -58,6 +67,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     published: bool
     dry_run: bool
     changes: list[Change]
+    provider_changes: list[ProviderChange]
     needs_confirm: list[Doubt] = []
 
 
@@ -115,7 +125,8 @@ async def publish_version(
         await lock_publishing(connection)
         listings = await list_versions(connection)
         now = clock.now().astimezone(UTC)
-        base = await _read_base(connection, listings, max(now, request.effective_from or now))
+        base_version = find_base(listings, request.effective_from or now, now)
+        base = await _read_version(connection, base_version) if base_version is not None else None
         before = base.models if base is not None else {}
         if adapt is not None:
             request = adapt(request, base)
@@ -128,7 +139,9 @@ async def publish_version(
             raise _refusal(faults)
         published = not (request.dry_run or draft.adds_nothing)
         if published:
+            await file_missing(connection)  # numbers follow the order of versions
             await insert_versions(connection, [new_version(draft.key, draft.snapshot, published_by)])
+            await insert_changes(connection, make_filing(draft.base, draft.snapshot))
     if published:
         await _tell(database, event_log, library, clock)
     said_by = draft.base if draft.adds_nothing and draft.base is not None else draft.snapshot
@@ -138,6 +151,9 @@ async def publish_version(
         published=published,
         dry_run=request.dry_run,
         changes=list_changes(before, draft.snapshot.models),
+        provider_changes=list_provider_changes(
+            draft.base.providers if draft.base is not None else {}, draft.snapshot.providers
+        ),
         needs_confirm=[Doubt(*doubt) for doubt in doubts] if request.dry_run else [],
     )
 
@@ -174,11 +190,8 @@ def _draft(
     return _Draft(key, snapshot, base)
 
 
-async def _read_base(
-    connection: Connection, listings: Sequence[VersionListing], at: datetime
-) -> Snapshot | None:
-    listing = Timeline(listings).find_in_force(at)
-    body = await find_body(connection, listing.version) if listing is not None else None
+async def _read_version(connection: Connection, version: str) -> Snapshot | None:
+    body = await find_body(connection, version)
     return decode_snapshot(body) if body is not None else None
 
 

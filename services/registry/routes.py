@@ -11,41 +11,46 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, Parameter
 
-from services.registry.conditional import accepts_gzip, find_match
-from services.registry.lookup import Edition, Filters, Lookup, read_filters
+from services.registry.answer import CURRENT, IMMUTABLE, REVALIDATE, answer_with
+from services.registry.changelog import DEFAULT_PAGE, MAX_PAGE, Changelog
+from services.registry.lookup import Filters, Lookup, check_version, read_filters
 from services.registry.openapi import PublishOperation
 from services.registry.publish import Publication
 from services.registry.request import PublishRequest, read_request
+from shared.contracts.changes import ChangelogPage, VersionChanges
 from shared.contracts.keys import SCOPE_OPERATOR, Principal
 from shared.contracts.registry import CAPABILITIES, Snapshot, VersionList
+from shared.errors import Fault, InvalidFieldError
 from shared.web.principal import require_scope
 
 AnyRequest: TypeAlias = Request[Any, Any, Any]
 Publish: TypeAlias = Callable[[PublishRequest, UUID], Awaitable[Publication]]
 
-CURRENT: Final = "public, max-age=3600"
-IMMUTABLE: Final = "public, max-age=31536000, immutable"
-_NO_CACHE: Final = "no-cache"
-
 Version = Annotated[str | None, Parameter(description="a version, YYYY.MM.DD or YYYY.MM.DD.n")]
-Providers = Annotated[str | None, Parameter(description="only these providers, comma-separated")]
+Providers = Annotated[list[str] | None, Parameter(description="only these providers, comma-separated")]
 Capabilities = Annotated[
-    str | None,
+    list[str] | None,
     Parameter(
         description=f"only models with all of these, comma-separated: {', '.join(sorted(CAPABILITIES))}"
     ),
 ]
 Active = Annotated[bool, Parameter(description="true leaves retired models out")]
+Since = Annotated[str | None, Parameter(description="only versions after this one")]
+Before = Annotated[str | None, Parameter(description="only versions before this one")]
+Limit = Annotated[int, Parameter(ge=1, le=MAX_PAGE, description="at most so many versions")]
 
 _SNAPSHOT: Final = {200: ResponseSpec(Snapshot, description="the registry")}
 _encoder: Final = msgspec.json.Encoder()
 
 
-def build_routes(lookup: Lookup, publish: Publish, publish_bytes: int) -> list[HTTPRouteHandler]:
+def build_routes(
+    lookup: Lookup, changelog: Changelog, publish: Publish, publish_bytes: int
+) -> list[HTTPRouteHandler]:
     """The handlers of the registry.
 
     Args:
-        lookup: answers reads.
+        lookup: answers what is in a version.
+        changelog: answers what changed in it.
         publish: stores a version for the key that sent it.
         publish_bytes: the largest body of a publish.
     """
@@ -63,8 +68,9 @@ def build_routes(lookup: Lookup, publish: Publish, publish_bytes: int) -> list[H
         capabilities: Capabilities = None,
         active: Active = False,
     ) -> Response[bytes]:
-        filters = read_filters(providers, capabilities, active=active)
-        return _answer(request, await lookup.get_edition(version, filters), CURRENT)
+        check_single(request, "version", "active")
+        filters = read_filters(_listed(providers), _listed(capabilities), active=active)
+        return await answer_with(request, await lookup.get_edition(version, filters), CURRENT)
 
     @get(
         "/registry/v/{version:str}/registry.json",
@@ -73,11 +79,42 @@ def build_routes(lookup: Lookup, publish: Publish, publish_bytes: int) -> list[H
         responses=_SNAPSHOT,
     )
     async def pinned(request: AnyRequest, version: FromPath[str]) -> Response[bytes]:
-        return _answer(request, await lookup.get_edition(version, Filters()), IMMUTABLE)
+        return await answer_with(request, await lookup.get_edition(version, Filters()), IMMUTABLE)
 
-    @get("/registry/versions", summary="Every version, newest first", tags=["registry"])
-    async def versions() -> Response[VersionList]:
-        return Response(VersionList(await lookup.list_versions()), headers={"cache-control": _NO_CACHE})
+    @get(
+        "/registry/v/{version:str}/changes.json",
+        summary="What one version changed",
+        tags=["registry"],
+        responses={200: ResponseSpec(VersionChanges, description="its changes, against its base")},
+    )
+    async def changes(request: AnyRequest, version: FromPath[str]) -> Response[bytes]:
+        return await answer_with(request, await changelog.get_changes(check_version(version)), IMMUTABLE)
+
+    @get(
+        "/registry/versions",
+        summary="Every version, newest first",
+        tags=["registry"],
+        responses={200: ResponseSpec(VersionList, description="the versions")},
+    )
+    async def versions(request: AnyRequest) -> Response[bytes]:
+        return await answer_with(request, await lookup.list_versions(), REVALIDATE)
+
+    @get(
+        "/registry/changelog",
+        summary="What each version changed, newest first",
+        tags=["registry"],
+        responses={200: ResponseSpec(ChangelogPage, description="versions with their changes")},
+    )
+    async def list_changes(
+        request: AnyRequest, since: Since = None, before: Before = None, limit: Limit = DEFAULT_PAGE
+    ) -> Response[bytes]:
+        check_single(request, "since", "before", "limit")
+        page = await changelog.get_page(
+            None if since is None else check_version(since, "since"),
+            None if before is None else check_version(before, "before"),
+            limit,
+        )
+        return await answer_with(request, page, REVALIDATE)
 
     @post(
         "/registry/versions",
@@ -103,29 +140,23 @@ def build_routes(lookup: Lookup, publish: Publish, publish_bytes: int) -> list[H
             headers=headers,
         )
 
-    return [registry, pinned, versions, publish_version]
+    return [registry, pinned, changes, versions, list_changes, publish_version]
 
 
-def _answer(request: AnyRequest, edition: Edition, cache_control: str) -> Response[bytes]:
-    """Send an edition, or say that the client has it.
+def check_single(request: AnyRequest, *names: str) -> None:
+    """Let pass a query in which each of these parameters stands once at most.
 
-    Each coding has its own strong tag, since a strong tag stands for exact bytes (RFC 9110, 8.8.3.3). A
-    client that names either has this content.
+    Raises:
+        InvalidFieldError: one stands there more often, and they may not say the same.
     """
-    compressed = edition.compressed if accepts_gzip(_joined(request, "accept-encoding")) else None
-    plain_tag, gzip_tag = edition.tag, f"{edition.tag}-gzip"
-    tags = (plain_tag, gzip_tag) if compressed is None else (gzip_tag, plain_tag)
-    headers = {"cache-control": cache_control, "vary": "Accept-Encoding"}
-    match = find_match(_joined(request, "if-none-match"), tags)
-    if match is not None:
-        return Response(b"", status_code=304, headers={**headers, "etag": f'"{match}"'})
-    headers["etag"] = f'"{tags[0]}"'
-    if compressed is not None:
-        headers["content-encoding"] = "gzip"
-    return Response(
-        edition.body if compressed is None else compressed, media_type="application/json", headers=headers
-    )
+    faults = [
+        Fault(name, "is given more than once")
+        for name in names
+        if len(request.query_params.getall(name, [])) > 1
+    ]
+    if faults:
+        raise InvalidFieldError.all(faults)
 
 
-def _joined(request: AnyRequest, name: str) -> str:
-    return ", ".join(request.headers.getall(name, []))
+def _listed(values: list[str] | None) -> str:
+    return ",".join(values or ())

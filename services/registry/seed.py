@@ -2,6 +2,7 @@
 
 import logging
 
+from services.registry.filing import file_missing
 from services.registry.history.replay import replay_history
 from services.registry.publish import new_version
 from services.registry.store import insert_versions, list_versions, lock_publishing
@@ -27,5 +28,6 @@ async def seed_history(database: Database) -> int:
         count = await insert_versions(
             connection, [new_version(moment.key, moment.snapshot, None) for moment in moments]
         )
+        await file_missing(connection)
     _log.info("filled the registry with %d versions of history", count)
     return count

@@ -6,6 +6,8 @@ from typing import Final
 from uuid import UUID
 
 from services.registry.announce import run_announcer
+from services.registry.changelog import Changelog
+from services.registry.edition import EditionCache
 from services.registry.library import Library
 from services.registry.lookup import Lookup
 from services.registry.openapi import DecimalsAreNumbers
@@ -40,6 +42,7 @@ def build_registry(
     """
     settings = settings or RegistrySettings()
     library = Library(database, settings)
+    cache = EditionCache(settings.cached_bytes)
 
     async def seed() -> None:
         if settings.seed_history:
@@ -68,7 +71,12 @@ def build_registry(
         name="registry",
         app=build_app(
             "LLMRing registry",
-            build_routes(Lookup(library, clock, settings), publish, settings.max_publish_bytes),
+            build_routes(
+                Lookup(library, clock, cache),
+                Changelog(library, database, cache),
+                publish,
+                settings.max_publish_bytes,
+            ),
             service="registry",
             principals=principals,
             version=version,

@@ -13,7 +13,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
         announce_every_s: seconds between two looks for versions whose event could not be appended.
         max_publish_bytes: the largest publish request.
         cached_versions: how many snapshots are kept in memory.
-        cached_answers: how many answers (version and filters) are kept in memory, compressed too.
+        cached_bytes: of answers that are made on demand, such as filtered ones, how much is kept in memory.
     """
 
     seed_history: bool = True
@@ -21,4 +21,4 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
     announce_every_s: float = 5.0
     max_publish_bytes: int = 8 * 1024 * 1024
     cached_versions: int = 16
-    cached_answers: int = 64
+    cached_bytes: int = 32 * 1024 * 1024

@@ -1,6 +1,6 @@
-"""The versions in Postgres. Rows are only ever added; see `migrations/0001_versions.sql`."""
+"""The versions in Postgres. Rows are only ever added; see `migrations`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -20,6 +20,23 @@ class NewVersion(NamedTuple):
     listing: VersionListing
     body: bytes
     published_by: UUID | None
+
+
+class Filing(NamedTuple):
+    """What a version changed against the one that it was built on.
+
+    Attributes:
+        base: that one's name; None for the first of all.
+        changes: JSON with `changes` and `provider_changes`.
+        books: the providers whose models changed, and when those were published.
+        entries: the JSON of each model that changed, by key; None where it was removed.
+    """
+
+    key: VersionKey
+    base: str | None
+    changes: bytes
+    books: Mapping[str, datetime]
+    entries: Mapping[str, bytes | None]
 
 
 LOCK_PUBLISHING: Final = "SELECT pg_advisory_xact_lock($1)"
@@ -58,6 +75,31 @@ async def insert_versions(connection: Connection, versions: Sequence[NewVersion]
     return len(versions)
 
 
+INSERT_CHANGES: Final = "INSERT INTO registry.changes (day, ordinal, base, changes) VALUES ($1, $2, $3, $4)"
+INSERT_BOOKS: Final = """
+    INSERT INTO registry.books (provider, number, day, ordinal, updated_at)
+    SELECT new.provider,
+           1 + coalesce((SELECT max(number) FROM registry.books b WHERE b.provider = new.provider), 0),
+           $1, $2, new.updated_at
+    FROM unnest($3::text[], $4::timestamptz[]) AS new (provider, updated_at)
+"""
+INSERT_ENTRIES: Final = """
+    INSERT INTO registry.entries (key, day, ordinal, entry)
+    SELECT new.key, $1, $2, new.entry FROM unnest($3::text[], $4::bytea[]) AS new (key, entry)
+"""
+
+
+async def insert_changes(connection: Connection, filing: Filing) -> None:
+    """Add what a version changed, under `lock_publishing`, with the next number for each provider in it."""
+    await connection.execute(INSERT_CHANGES, *filing.key, filing.base, filing.changes)
+    await connection.execute(
+        INSERT_BOOKS, *filing.key, list(filing.books.keys()), list(filing.books.values())
+    )
+    await connection.execute(
+        INSERT_ENTRIES, *filing.key, list(filing.entries.keys()), list(filing.entries.values())
+    )
+
+
 LIST_VERSIONS: Final = """
     SELECT version, generated_at, effective_from, digest, models
     FROM registry.versions
@@ -70,6 +112,46 @@ async def list_versions(connection: Connection, after: VersionKey | None = None)
     """The versions after a given one (versions commit in their order), or all of them, oldest first."""
     day, ordinal = after or (None, None)
     return [_listing(row) for row in await connection.fetch(LIST_VERSIONS, day, ordinal)]
+
+
+LIST_BASES: Final = """
+    SELECT v.version, c.base, c.day IS NOT NULL AS filed
+    FROM registry.versions v LEFT JOIN registry.changes c USING (day, ordinal)
+    WHERE $1::date IS NULL OR (day, ordinal) > ($1, $2::integer)
+    ORDER BY day, ordinal
+"""
+
+
+async def list_bases(
+    connection: Connection, after: VersionKey | None = None
+) -> tuple[dict[str, str | None], list[str]]:
+    """The base of each version after a given one, or of all, and the names of those not worked out yet."""
+    day, ordinal = after or (None, None)
+    rows = await connection.fetch(LIST_BASES, day, ordinal)
+    bases = {row["version"]: row["base"] for row in rows if row["filed"]}
+    return bases, [row["version"] for row in rows if not row["filed"]]
+
+
+LIST_CHANGES: Final = """
+    SELECT version, base, changes
+    FROM (
+        SELECT v.day, v.ordinal, v.version, c.base, c.changes,
+               sum(octet_length(c.changes)) OVER (ORDER BY v.day DESC, v.ordinal DESC)
+                   - octet_length(c.changes) AS above_bytes
+        FROM registry.versions v JOIN registry.changes c USING (day, ordinal)
+        WHERE v.version = ANY($1::text[])
+    ) AS listed
+    WHERE above_bytes < $2
+    ORDER BY day DESC, ordinal DESC
+"""
+
+
+async def list_changes(
+    connection: Connection, versions: Sequence[str], max_bytes: int
+) -> list[tuple[str, str | None, bytes]]:
+    """Of these versions, newest first, as many as `max_bytes` hold, one at least: name, base, changes."""
+    rows = await connection.fetch(LIST_CHANGES, list(versions), max_bytes)
+    return [(row["version"], row["base"], row["changes"]) for row in rows]
 
 
 FIND_BODY: Final = "SELECT body FROM registry.versions WHERE version = $1"

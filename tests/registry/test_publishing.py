@@ -43,6 +43,7 @@ async def test_a_publish_answers_the_version_its_place_and_what_changed(card: Ru
                 "new": Decimal("0.2"),
             },
         ],
+        "provider_changes": [],
         "needs_confirm": [],
     }
 
@@ -219,7 +220,10 @@ async def test_a_published_version_cannot_be_changed_even_in_the_database(card: 
         "UPDATE registry.versions SET effective_from = now()",
         "UPDATE registry.versions SET body = ''",
         "DELETE FROM registry.versions",
-        "TRUNCATE registry.versions",
+        "TRUNCATE registry.versions CASCADE",
+        "DELETE FROM registry.changes",
+        "UPDATE registry.books SET number = number + 1",
+        "TRUNCATE registry.entries",
     ):
         with pytest.raises(Exception, match="cannot be changed or removed"):
             async with card.database.transaction() as connection:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.registry.conditional import accepts_gzip, find_match
+from services.registry.conditional import choose_coding, find_match
 from shared.contracts.registry import CAPABILITIES
 from tests.pricing.price_card import CARD, make_model
 from tests.registry.conftest import Running, Start, exact
@@ -202,23 +202,28 @@ async def test_each_coding_has_its_own_strong_tag_and_either_is_known_again(card
 
 
 @pytest.mark.parametrize(
-    ("header", "taken"),
+    ("header", "coding"),
     [
-        ("gzip", True),
-        ("br;q=1, GZIP;q=0.5", True),
-        ("*", True),
-        ("x-gzip", True),
-        ("", False),
-        ("br, deflate", False),
-        ("gzip;q=0", False),
-        ("gzip; q=0.0, *", False),
-        ("*;q=0", False),
-        ("gzip;q=much", False),
-        (",;,=", False),
+        ("gzip", "gzip"),
+        ("br;q=1, GZIP;q=0.5", "br"),
+        ("br;q=0.2, GZIP;q=0.5", "gzip"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("zstd;q=0, br;q=0.001", "br"),
+        ("*", "gzip"),
+        ("x-gzip", "gzip"),
+        ("", None),
+        ("deflate", None),
+        ("gzip;q=0", None),
+        ("gzip; q=0.0, *", None),
+        ("*;q=0", None),
+        ("gzip;q=much", None),
+        ("gzip;q=nan", None),
+        ("gzip;q=1e9", None),
+        (",;,=", None),
     ],
 )
-def test_gzip_is_sent_only_to_who_takes_it(header: str, taken: bool) -> None:
-    assert accepts_gzip(header) is taken
+def test_the_coding_is_the_best_of_those_that_the_client_takes(header: str, coding: str | None) -> None:
+    assert choose_coding(header) == coding
 
 
 def test_the_first_of_the_tags_that_is_named_is_the_match() -> None:

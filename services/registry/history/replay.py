@@ -43,10 +43,11 @@ class Publish(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A version of the whole registry, and the key that its name says."""
+    """A version of the whole registry, the key that its name says, and when each provider in it published."""
 
     key: VersionKey
     snapshot: Snapshot
+    published_at: dict[str, datetime]
 
 
 def replay_history() -> list[Moment]:
@@ -69,7 +70,7 @@ def replay_history() -> list[Moment]:
             models=models,
             providers=describe_providers(models, PROVIDERS),
         )
-        moments.append(Moment(key, snapshot))
+        moments.append(Moment(key, snapshot, {publish.provider: publish.at for publish in group}))
     return moments
 
 
