@@ -66,6 +66,28 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     )
 
 
+def encode_provider_file(snapshot: Snapshot, provider: str, number: int) -> bytes:
+    """One provider's models in the form of the public registry's own files.
+
+    Args:
+        snapshot: the version.
+        provider: the provider's name.
+        number: counts the provider's own versions from 1.
+    """
+    return _encoder.encode(
+        {
+            "provider": provider,
+            "version": number,
+            "updated_at": rfc3339(snapshot.generated_at),
+            "models": {
+                key: show_model(model)
+                for key, model in sorted(snapshot.models.items())
+                if model.provider == provider
+            },
+        }
+    )
+
+
 def decode_snapshot(body: bytes) -> Snapshot:
     """What `encode_snapshot` encoded, with exact prices."""
     return _decoder.decode(body)

@@ -193,3 +193,15 @@ def _listing(row: Row) -> VersionListing:
         digest=row["digest"],
         models=row["models"],
     )
+
+
+COUNT_BOOKS: Final = """
+    SELECT coalesce(max(number), 0) FROM registry.books
+    WHERE provider = $1 AND (day, ordinal) <= ($2::date, $3::integer)
+"""
+
+
+async def count_books(connection: Connection, provider: str, until: VersionKey) -> int:
+    """How many versions of its own a provider had by then."""
+    count: int = await connection.fetchval(COUNT_BOOKS, provider, *until)
+    return count

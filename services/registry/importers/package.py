@@ -1,12 +1,12 @@
 """The package `genai-prices`: prices of some fifty providers, as old as the installed package.
 
 It is read from the package's own data; nothing is asked of any network. Taken is what is in force at one
-instant. A model whose price depends on the time of day is listed without a price: a record here has one
-price per version.
+instant. A model whose price depends on the time of day, or whose output is images too, is listed without a
+price: a version has one price of output.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Final
@@ -41,6 +41,9 @@ SERVICE_TIERS: Final = {
 """The request contexts of the package that are service tiers here."""
 
 BY_TIME_OF_DAY: Final = "depends on the time of day: the model has no price here"
+MIXED_OUTPUT: Final = (
+    "prices images in the output apart, which a record does not tell from text: no price here"
+)
 LATER: Final = "holds later; import again then"
 EARLIER: Final = "held earlier"
 NO_UNIT: Final = "prices something that a usage record does not count"
@@ -48,6 +51,9 @@ NO_TIER: Final = "is for a kind of request that is no service tier here"
 NO_MATCH: Final = "is no exact name; a record with another spelling is not priced"
 NO_FIELD: Final = "has no field in a model or provider"
 NO_PRICE: Final = "the package has no price for the model"
+
+_OTHER_OUTPUT: Final = {"output_image_mtok", "output_video_mtok"}
+"""Output that costs ten times what text does, and is the most of such a model's output."""
 
 _PROVIDER_FIELDS: Final = (
     "pricing_urls",
@@ -139,14 +145,14 @@ def _list_clauses(match: MatchLogic) -> list[MatchLogic]:
 
 def _read_prices(model: ModelInfo, at: datetime, key: str, collector: Collector) -> dict[str, Any]:
     conditions = _list_conditions(model)
-    by_time = [each for each in conditions if isinstance(each.constraint, TimeOfDateConstraint)]
-    if by_time:
-        for each in conditions:
-            collector.note(key, "prices", BY_TIME_OF_DAY, each)
-        for variant in model.price_variants or ():
-            collector.note(key, "price_variants", BY_TIME_OF_DAY, variant)
-        return {}
     in_force = model.get_prices(at)
+    reason = _why_unpriced(conditions, in_force)
+    if reason is not None:
+        for each in conditions:
+            collector.note(key, "prices", reason, each)
+        for variant in model.price_variants or ():
+            collector.note(key, "price_variants", reason, variant)
+        return {}
     for each in conditions:
         if each.prices is not in_force:
             collector.note(key, "prices", LATER if _is_later(each, at) else EARLIER, each)
@@ -157,6 +163,15 @@ def _read_prices(model: ModelInfo, at: datetime, key: str, collector: Collector)
     if not mapped:
         collector.note(key, "prices", NO_PRICE)
     return mapped
+
+
+def _why_unpriced(conditions: Sequence[ConditionalPrice], in_force: ModelPrice) -> str | None:
+    """Why no price of a model would be the right one, if so."""
+    if any(isinstance(each.constraint, TimeOfDateConstraint) for each in conditions):
+        return BY_TIME_OF_DAY
+    if _OTHER_OUTPUT & list_prices(in_force).keys():
+        return MIXED_OUTPUT
+    return None
 
 
 def _list_conditions(model: ModelInfo) -> list[ConditionalPrice]:

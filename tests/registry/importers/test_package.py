@@ -13,7 +13,6 @@ from genai_prices.types import (
     ModelInfo,
     ModelPrice,
     Provider,
-    TimeOfDateConstraint,
 )
 
 from services.registry.importers.imported import PRICING, Imported
@@ -107,10 +106,9 @@ def lost_prices(model: ModelInfo, key: str, entry: Model, told: Told) -> list[An
     else:
         conditions = model.prices
     in_force = model.get_prices(AT)
-    by_time = any(isinstance(each.constraint, TimeOfDateConstraint) for each in conditions)
     lost: list[Any] = []
     for each in conditions:
-        if each.prices is in_force and not by_time:
+        if each.prices is in_force and not told.of(key, "prices", each):
             lost += [name for name in missing_prices(in_force, entry) if not told.of(key, name)]
             if not names_of(in_force) and not told.of(key, "prices"):
                 lost.append(each)

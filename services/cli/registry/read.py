@@ -1,0 +1,160 @@
+"""`llmring-api registry list|show|diff|export`: looking at versions."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import BinaryIO, Final, TypeVar
+
+import click
+import msgspec
+
+from services.cli.reach import finish, reach_existing_database
+from services.cli.registry.desk import CURRENT, Shelf, find_volume, open_shelf
+from services.cli.registry.tables import print_changes, print_table, show_cell
+from services.cli.settings import load_settings
+from services.registry.changes import list_changes, list_provider_changes
+from services.registry.library import Volume
+from services.registry.snapshot import decode_snapshot, encode_provider_file, show_model
+from services.registry.store import count_books
+from shared.clock import SystemClock, rfc3339
+from shared.contracts.registry import Snapshot, VersionListing
+from shared.pricing.names import NameIndex, split_name
+from shared.pricing.versions import Timeline, parse_version
+
+T = TypeVar("T")
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object for each")
+def list_versions(as_json: bool) -> None:
+    """List all versions, newest first; * is in force."""
+
+    async def read(shelf: Shelf) -> tuple[list[VersionListing], str | None]:
+        listings = await shelf.library.list_versions()
+        now = Timeline(listings).find_in_force(SystemClock().now())
+        return listings, now.version if now is not None else None
+
+    listings, in_force = _look(read)
+    if as_json:
+        for listing in listings:
+            click.echo(_encoder.encode(listing))
+        return
+    print_table(
+        ("version", "", "in force from", "models", "digest"),
+        [
+            (
+                listing.version,
+                "*" * (listing.version == in_force),
+                rfc3339(listing.effective_from),
+                str(listing.models),
+                listing.digest[:12],
+            )
+            for listing in listings
+        ],
+    )
+
+
+@click.command()
+@click.argument("version")
+@click.argument("model", required=False)
+@click.option("--json", "as_json", is_flag=True, help="the entries as they are served")
+def show(version: str, model: str | None, as_json: bool) -> None:
+    """Show the models of VERSION, which may be `current`, or all that it says of one MODEL.
+
+    MODEL is a key, provider:model, or any name by which records are priced.
+    """
+    (volume,) = _look(lambda shelf: _find(shelf, version))
+    snapshot = decode_snapshot(volume.edition.body)
+    if model is not None:
+        _show_model(snapshot, model, as_json=as_json)
+        return
+    if as_json:
+        click.echo(volume.edition.body)
+        return
+    rows = [
+        (
+            key,
+            show_cell(show_model(each)["dollars_per_million_tokens_input"]),
+            show_cell(show_model(each)["dollars_per_million_tokens_output"]),
+            show_cell(each.max_input_tokens),
+            "" if each.is_active else "retired",
+        )
+        for key, each in snapshot.models.items()
+    ]
+    print_table(("model", "input $/M", "output $/M", "max input", ""), rows)
+    counts = Counter(each.provider for each in snapshot.models.values())
+    told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    click.echo(f"Version {snapshot.version}, in force from {rfc3339(snapshot.effective_from)}: {told}.")
+
+
+def _show_model(snapshot: Snapshot, model: str, *, as_json: bool) -> None:
+    names = split_name(model)
+    key = NameIndex(snapshot.models).find_key(*names) if names else None
+    if key is None:
+        raise click.ClickException(f"Version {snapshot.version} has no model {model}; give provider:model.")
+    shown = show_model(snapshot.models[key])
+    if as_json:
+        click.echo(_encoder.encode(shown))
+        return
+    print_table(("field", key), [(name, show_cell(value, 200)) for name, value in shown.items()])
+
+
+@click.command()
+@click.argument("old", metavar="A")
+@click.argument("new", metavar="[B]", default=CURRENT)
+@click.option("--json", "as_json", is_flag=True, help="print a JSON document, with whole entries")
+def diff(old: str, new: str, as_json: bool) -> None:
+    """Tell everything that makes version B out of version A; either may be `current`, B is by default."""
+    volumes = _look(lambda shelf: _find(shelf, old, new))
+    before, after = (decode_snapshot(volume.edition.body) for volume in volumes)
+    changes = list_changes(before.models, after.models, whole=True)
+    of_providers = list_provider_changes(before.providers, after.providers)
+    if as_json:
+        document = {"changes": changes, "provider_changes": of_providers}
+        click.echo(_encoder.encode({"from": before.version, "to": after.version} | document))
+        return
+    print_changes([*changes, *of_providers])
+    click.echo(
+        f"{len(changes) + len(of_providers)} changes from {before.version} to {after.version}."
+        if changes or of_providers
+        else f"Nothing differs between {before.version} and {after.version}."
+    )
+
+
+@click.command()
+@click.argument("version", default=CURRENT)
+@click.option("--provider", help="only its models, as a provider file that import reads")
+@click.option("-o", "--output", type=click.File("wb", atomic=True), default="-", help="a file to write to")
+def export(version: str, provider: str | None, output: BinaryIO) -> None:
+    """Write VERSION byte for byte as it is served, the one in force by default."""
+
+    async def read(shelf: Shelf) -> bytes:
+        body = (await find_volume(shelf.library, version)).edition.body
+        return body if provider is None else await _take_provider(shelf, decode_snapshot(body), provider)
+
+    output.write(_look(read))
+
+
+async def _take_provider(shelf: Shelf, snapshot: Snapshot, provider: str) -> bytes:
+    if provider not in snapshot.providers:
+        raise click.ClickException(f"Version {snapshot.version} has no provider {provider}.")
+    async with shelf.database.connection() as connection:
+        number = await count_books(connection, provider, parse_version(snapshot.version))
+    return encode_provider_file(snapshot, provider, number)
+
+
+async def _find(shelf: Shelf, *versions: str) -> list[Volume]:
+    return [await find_volume(shelf.library, version) for version in versions]
+
+
+def _look(read: Callable[[Shelf], Awaitable[T]]) -> T:
+    """Run what reads from the registry of this deployment."""
+    settings = load_settings()
+
+    async def look(url: str) -> T:
+        async with open_shelf(settings, url) as shelf:
+            return await read(shelf)
+
+    with reach_existing_database(settings) as url:
+        return finish(look(url), settings)
