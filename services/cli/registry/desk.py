@@ -17,8 +17,8 @@ from shared.clock import SystemClock
 from shared.contracts.topics import TOPICS
 from shared.errors import InvalidFieldError, LLMRingError
 from shared.event_log.port import EventLog
+from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.postgres import Database, MigrationError, list_pending, migrate, open_database
-from shared.pricing.versions import parse_version
 
 CURRENT: Final = "current"
 _NAME: Final = "llmring-api registry"
@@ -71,7 +71,8 @@ async def open_desk(settings: ProcessSettings, url: str) -> AsyncIterator[Desk]:
         UnavailableError: something is away.
     """
     try:
-        pending = await list_pending(url, list_schemas(settings))
+        needed = [SCHEMA] if settings.kafka_bootstrap else [EVENT_LOG_SCHEMA, SCHEMA]
+        pending = await list_pending(url, needed)
         if pending and settings.database_url:
             raise click.ClickException("The database is not up to date: run llmring-api migrate first.")
         if pending:
@@ -92,15 +93,10 @@ async def find_volume(library: Library, version: str) -> Volume:
     """A version by its name, or the one in force by `current`.
 
     Raises:
-        click.UsageError: it is no name of a version.
         NotFoundError: there is no such version.
     """
     if version == CURRENT:
         return await library.get_in_force(SystemClock().now())
-    try:
-        parse_version(version)
-    except ValueError as error:
-        raise click.UsageError(f"{version}: {error}, or 'current'.") from None
     return await library.get_version(version)
 
 

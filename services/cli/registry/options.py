@@ -6,10 +6,26 @@ from typing import Any, TypeVar
 
 import click
 
+from services.cli.registry.desk import CURRENT
 from services.registry.fields import UnfitError
 from services.registry.request import read_effective_from
+from shared.pricing.versions import parse_version
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def check_version(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Let the name of a version pass, and `current`.
+
+    Raises:
+        click.BadParameter: it is neither.
+    """
+    try:
+        if value != CURRENT:
+            parse_version(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, or it is 'current'") from None
+    return value
 
 
 def publishing_options(command: F) -> F:

@@ -1,7 +1,7 @@
 """`llmring-api registry list|show|diff|export`: looking at versions."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import BinaryIO, Final, TypeVar
 
 import click
@@ -9,6 +9,7 @@ import msgspec
 
 from services.cli.reach import finish, reach_existing_database
 from services.cli.registry.desk import CURRENT, Shelf, find_volume, open_shelf
+from services.cli.registry.options import check_version
 from services.cli.registry.tables import print_changes, print_table, show_cell
 from services.cli.settings import load_settings
 from services.registry.changes import list_changes, list_provider_changes
@@ -22,6 +23,7 @@ from shared.pricing.versions import Timeline, parse_version
 
 T = TypeVar("T")
 
+_WHOLE: Final = 10_000
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -56,7 +58,7 @@ def list_versions(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("version")
+@click.argument("version", callback=check_version)
 @click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="the entries as they are served")
 def show(version: str, model: str | None, as_json: bool) -> None:
@@ -97,12 +99,25 @@ def _show_model(snapshot: Snapshot, model: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(_encoder.encode(shown))
         return
-    print_table(("field", key), [(name, show_cell(value, 200)) for name, value in shown.items()])
+    print_table(("field", key), [(name, show_cell(value, _WHOLE)) for name, value in _flatten(shown, "")])
+
+
+def _flatten(shown: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+    """Each price of a tier and of a step on a line of its own, named as in a list of changes."""
+    for name, value in shown.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        elif name == "long_context_steps" and isinstance(value, list):
+            for step in value:
+                prices = {price: amount for price, amount in step.items() if price != "above_tokens"}
+                yield from _flatten(prices, f"{prefix}{name}.{step['above_tokens']}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 @click.command()
-@click.argument("old", metavar="A")
-@click.argument("new", metavar="[B]", default=CURRENT)
+@click.argument("old", metavar="A", callback=check_version)
+@click.argument("new", metavar="[B]", default=CURRENT, callback=check_version)
 @click.option("--json", "as_json", is_flag=True, help="print a JSON document, with whole entries")
 def diff(old: str, new: str, as_json: bool) -> None:
     """Tell everything that makes version B out of version A; either may be `current`, B is by default."""
@@ -123,7 +138,7 @@ def diff(old: str, new: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("version", default=CURRENT)
+@click.argument("version", default=CURRENT, callback=check_version)
 @click.option("--provider", help="only its models, as a provider file that import reads")
 @click.option("-o", "--output", type=click.File("wb", atomic=True), default="-", help="a file to write to")
 def export(version: str, provider: str | None, output: BinaryIO) -> None:

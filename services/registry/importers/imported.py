@@ -20,6 +20,12 @@ PRICING: Final = frozenset(
 """The fields that hold together: a source that prices a model says all of them, the null ones too."""
 
 
+MIXED_OUTPUT: Final = (
+    "prices images in the output apart, which a record does not tell from text: no price here"
+)
+NO_PRICE: Final = "has no price of what a record counts"
+
+
 class Note(NamedTuple):
     """Something of the source that was not taken over.
 

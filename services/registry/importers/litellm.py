@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from services.registry.importers.imported import PRICING, Collector, Imported
+from services.registry.importers.imported import MIXED_OUTPUT, NO_PRICE, PRICING, Collector, Imported
 from services.registry.importers.json_file import UnreadableError, list_files, read_json
 from shared.money import EXACT
 from shared.pricing.names import strip_provider
@@ -46,6 +46,11 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "supports_native_streaming": ("supports_streaming",),
     "supports_audio_input": ("supports_audio",),
 }
+_OTHER_OUTPUT: Final = (
+    "output_cost_per_image",
+    "output_cost_per_image_token",
+    "output_cost_per_video_per_second",
+)
 _PROVIDERS: Final = {"gemini": "google"}
 """Providers that this registry knows by another name."""
 
@@ -104,10 +109,14 @@ def _read_model(name: str, entry: object, collector: Collector) -> None:
             raw |= dict.fromkeys(_FIELDS[field], value)
         else:
             collector.note(key, field, "has no field in a model", value)
+    if prices and any(field in entry for field in _OTHER_OUTPUT):
+        for price in prices:
+            collector.note(key, price.name, MIXED_OUTPUT)
+        prices = {}
     mapped = _map_prices(prices)
     priced = bool(mapped) or "dollars_per_request" in raw
     if not priced:
-        collector.note(key, "prices", "the file has no price of tokens for the model")
+        collector.note(key, "prices", NO_PRICE)
     collector.add_model(raw | mapped, key, PRICING if priced else ())
 
 

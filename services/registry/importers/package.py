@@ -26,7 +26,7 @@ from genai_prices.types import (
 )
 
 from services.registry.fields import MAX_ALIASES, UnfitError, read_name
-from services.registry.importers.imported import PRICING, Collector, Imported
+from services.registry.importers.imported import MIXED_OUTPUT, NO_PRICE, PRICING, Collector, Imported
 from services.registry.importers.package_prices import list_prices, list_unmapped, map_sets
 from shared.pricing.names import strip_provider
 
@@ -41,16 +41,12 @@ SERVICE_TIERS: Final = {
 """The request contexts of the package that are service tiers here."""
 
 BY_TIME_OF_DAY: Final = "depends on the time of day: the model has no price here"
-MIXED_OUTPUT: Final = (
-    "prices images in the output apart, which a record does not tell from text: no price here"
-)
 LATER: Final = "holds later; import again then"
 EARLIER: Final = "held earlier"
 NO_UNIT: Final = "prices something that a usage record does not count"
 NO_TIER: Final = "is for a kind of request that is no service tier here"
 NO_MATCH: Final = "is no exact name; a record with another spelling is not priced"
 NO_FIELD: Final = "has no field in a model or provider"
-NO_PRICE: Final = "the package has no price for the model"
 
 _OTHER_OUTPUT: Final = {"output_image_mtok", "output_video_mtok"}
 """Output that costs ten times what text does, and is the most of such a model's output."""
