@@ -18,9 +18,11 @@ from shared.contracts.registry import (
     TokenPrices,
 )
 
-_PRICING: Final = frozenset(
+PRICING: Final = frozenset(
     (*PRICE_FIELDS, "cache_storage_cost_per_million_tokens_per_hour", "long_context_pricing")
 )
+"""The fields, besides `service_tiers`, that say what something costs."""
+
 _LIMITS: Final = frozenset(
     (
         "max_input_tokens",
@@ -163,7 +165,7 @@ def _change(key: str, field: str, was: object, now: object, new: Model) -> Chang
 
 
 def _type_of(field: str) -> ChangeType:
-    if field in _PRICING or field.startswith(("service_tiers.", "long_context_steps.")):
+    if field in PRICING or field.startswith(("service_tiers.", "long_context_steps.")):
         return "price.changed"
     if field in _LIMITS:
         return "limit.changed"

@@ -12,11 +12,13 @@ import msgspec
 
 from services.registry.edition import Edition
 from services.registry.filing import ensure_filed
+from services.registry.lineage import Lineage
 from services.registry.settings import RegistrySettings
-from services.registry.store import find_body, list_bases, list_versions
+from services.registry.store import find_body, list_bases, list_books, list_versions
 from shared.contracts.registry import CAPABILITIES, VersionListing
 from shared.errors import NotFoundError, UnavailableError
 from shared.postgres import Database
+from shared.pricing.names import NameIndex
 from shared.pricing.versions import Timeline, parse_version
 
 
@@ -33,7 +35,7 @@ class Entry(NamedTuple):
 class Contents(NamedTuple):
     """The entries of a snapshot, and the bytes of its providers'."""
 
-    entries: tuple[Entry, ...]
+    entries: dict[str, Entry]
     providers: dict[str, msgspec.Raw]
 
 
@@ -48,12 +50,21 @@ class Volume:
     def contents(self) -> Contents:
         """The snapshot taken apart for filtering; the bytes of each model stay as they are."""
         parts = _raw_decoder.decode(self.edition.body)
-        facts = _facts_decoder.decode(self.edition.body).models
+        facts = self._facts
         entries = [
             Entry(key, known.provider, _mask_of(known), known.is_active, parts.models[key])
             for key, known in facts.items()
         ]
-        return Contents(tuple(entries), parts.providers)
+        return Contents({entry.key: entry for entry in entries}, parts.providers)
+
+    @cached_property
+    def names(self) -> NameIndex:
+        """Finds the models by what they are called."""
+        return NameIndex(self._facts)
+
+    @cached_property
+    def _facts(self) -> Any:  # noqa: ANN401 - structs made below, which have the fields asked for
+        return _facts_decoder.decode(self.edition.body).models
 
 
 class _Parts(msgspec.Struct):
@@ -65,11 +76,13 @@ _Facts: Any = msgspec.defstruct(
     "_Facts",
     [
         ("provider", str),
+        ("model_name", str),
+        ("model_aliases", list[str]),
         ("is_active", bool),
         *((field, bool | None, None) for field in dict.fromkeys(CAPABILITIES.values())),
     ],
 )
-"""Of a model only what one may filter by: the whole of it takes several times as long to decode."""
+"""Of a model only what one may find it by: the whole of it takes several times as long to decode."""
 
 
 class _FactsOfAll(msgspec.Struct):
@@ -98,11 +111,11 @@ class Library:
     """
 
     def __init__(self, database: Database, settings: RegistrySettings) -> None:
+        self.lineage = Lineage()
         self._database = database
         self._recheck_s = settings.recheck_s
         self._capacity = settings.cached_versions
         self._listings: dict[str, VersionListing] = {}
-        self._bases: dict[str, str | None] = {}
         self._timeline: Timeline[VersionListing] = Timeline([])
         self._checked_at_s: float | None = None
         self._checking = asyncio.Lock()
@@ -154,6 +167,20 @@ class Library:
             raise NotFoundError(f"There is no registry version {version}.")
         return listing
 
+    async def list_starts(self) -> list[tuple[datetime, VersionListing]]:
+        """The instants at which another version comes into force, the future ones included, in order.
+
+        Raises:
+            UnavailableError: the database is away, and nothing was ever read from it.
+        """
+        await self._recheck()
+        starts: list[tuple[datetime, VersionListing]] = []
+        for at in sorted({listing.effective_from for listing in self._listings.values()}):
+            listing = self._timeline.find_in_force(at)
+            if listing is not None and (not starts or starts[-1][1] is not listing):
+                starts.append((at, listing))
+        return starts
+
     async def refresh(self) -> None:
         """Read the list of versions now.
 
@@ -184,15 +211,19 @@ class Library:
         after = parse_version(newest) if newest else None
         async with self._database.connection() as connection:
             added = await list_versions(connection, after)
-            bases, missing = await list_bases(connection, after) if added else ({}, [])
+            _, missing = await list_bases(connection, after) if added else ({}, [])
         if missing:
             await ensure_filed(self._database)
-            async with self._database.connection() as connection:
-                bases, _ = await list_bases(connection, after)
         if added:
-            # More may have come between the queries: each is known by both or by none.
-            added = [listing for listing in added if listing.version in bases]
-            self._bases |= {listing.version: bases[listing.version] for listing in added}
+            async with self._database.connection() as connection:
+                books = await list_books(connection, after)
+                bases, _ = await list_bases(connection, after)
+            # More versions may have come between the queries: they are for the next time.
+            names = {listing.version for listing in added}
+            self.lineage.add(
+                {version: base for version, base in bases.items() if version in names},
+                [book for book in books if book.version in names],
+            )
             self._listings |= {listing.version: listing for listing in added}
             self._timeline = Timeline(self._listings.values())
         self._checked_at_s = monotonic()

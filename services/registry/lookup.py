@@ -35,14 +35,13 @@ class Lookup:
         """The version asked for, or the one in force now, without what the filters leave out.
 
         Raises:
-            InvalidFieldError: `version` is not the name of a version.
             NotFoundError: there is no such version.
             UnavailableError: the database is away, and the version is not at hand.
         """
         if version is None:
             volume = await self._library.get_in_force(self._clock.now())
         else:
-            volume = await self._library.get_version(check_version(version))
+            volume = await self._library.get_version(version)
         if filters == Filters():
             return volume.edition
         filters = _known_only(filters, volume)
@@ -110,7 +109,7 @@ def make_edition(volume: Volume, filters: Filters) -> Edition:
             "effective_from": rfc3339(volume.listing.effective_from),
             "models": {
                 entry.key: entry.json
-                for entry in contents.entries
+                for entry in contents.entries.values()
                 if (providers is None or entry.provider in providers)
                 and entry.capabilities & wanted == wanted
                 and (entry.is_active or not filters.active_only)

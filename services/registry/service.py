@@ -6,14 +6,20 @@ from typing import Final
 from uuid import UUID
 
 from services.registry.announce import run_announcer
+from services.registry.books import Books
 from services.registry.changelog import Changelog
+from services.registry.difference import Comparison
 from services.registry.edition import EditionCache
 from services.registry.library import Library
 from services.registry.lookup import Lookup
+from services.registry.model_view import ModelView
 from services.registry.openapi import DecimalsAreNumbers
 from services.registry.publish import Publication, publish_version
 from services.registry.request import PublishRequest
-from services.registry.routes import build_routes
+from services.registry.routes.changes import build_changes
+from services.registry.routes.models import build_models
+from services.registry.routes.publishing import build_publishing
+from services.registry.routes.versions import build_versions
 from services.registry.seed import seed_history
 from services.registry.settings import RegistrySettings
 from shared.clock import Clock
@@ -71,12 +77,12 @@ def build_registry(
         name="registry",
         app=build_app(
             "LLMRing registry",
-            build_routes(
-                Lookup(library, clock, cache),
-                Changelog(library, database, cache),
-                publish,
-                settings.max_publish_bytes,
-            ),
+            [
+                *build_versions(Lookup(library, clock, cache)),
+                *build_changes(Changelog(library, database, cache), Comparison(library, clock, cache)),
+                *build_models(ModelView(library, database, clock, cache), Books(library, clock, cache)),
+                *build_publishing(publish, settings.max_publish_bytes),
+            ],
             service="registry",
             principals=principals,
             version=version,

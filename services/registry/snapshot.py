@@ -66,19 +66,20 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     )
 
 
-def encode_provider_file(snapshot: Snapshot, provider: str, number: int) -> bytes:
-    """One provider's models in the form of the public registry's own files.
+def encode_provider_file(snapshot: Snapshot, provider: str, *, number: int, updated_at: datetime) -> bytes:
+    """One provider's models, whole, in the form of the public registry's own files.
 
     Args:
         snapshot: the version.
         provider: the provider's name.
         number: counts the provider's own versions from 1.
+        updated_at: when that one was published.
     """
     return _encoder.encode(
         {
             "provider": provider,
             "version": number,
-            "updated_at": rfc3339(snapshot.generated_at),
+            "updated_at": rfc3339(updated_at),
             "models": {
                 key: show_model(model)
                 for key, model in sorted(snapshot.models.items())

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from services.registry.lineage import Book
 from shared.contracts.registry import VersionListing
 from shared.postgres import Connection, Row
 from shared.pricing.versions import VersionKey
@@ -132,6 +133,33 @@ async def list_bases(
     return bases, [row["version"] for row in rows if not row["filed"]]
 
 
+LIST_BOOKS: Final = """
+    SELECT b.provider, b.number, v.version, b.updated_at
+    FROM registry.books b JOIN registry.versions v USING (day, ordinal)
+    WHERE $1::date IS NULL OR (day, ordinal) > ($1, $2::integer)
+    ORDER BY day, ordinal, provider
+"""
+
+
+async def list_books(connection: Connection, after: VersionKey | None = None) -> list[Book]:
+    """The books that the versions after a given one brought, or all of them, in the order of versions."""
+    day, ordinal = after or (None, None)
+    rows = await connection.fetch(LIST_BOOKS, day, ordinal)
+    return [Book(row["provider"], row["number"], row["version"], row["updated_at"]) for row in rows]
+
+
+LIST_ENTRIES: Final = """
+    SELECT v.version, e.entry
+    FROM registry.entries e JOIN registry.versions v USING (day, ordinal)
+    WHERE e.key = $1
+"""
+
+
+async def list_entries(connection: Connection, key: str) -> dict[str, bytes | None]:
+    """A model's entry in each version that changed it, by the version's name; None where it was removed."""
+    return {row["version"]: row["entry"] for row in await connection.fetch(LIST_ENTRIES, key)}
+
+
 LIST_CHANGES: Final = """
     SELECT version, base, changes
     FROM (
@@ -193,15 +221,3 @@ def _listing(row: Row) -> VersionListing:
         digest=row["digest"],
         models=row["models"],
     )
-
-
-COUNT_BOOKS: Final = """
-    SELECT coalesce(max(number), 0) FROM registry.books
-    WHERE provider = $1 AND (day, ordinal) <= ($2::date, $3::integer)
-"""
-
-
-async def count_books(connection: Connection, provider: str, until: VersionKey) -> int:
-    """How many versions of its own a provider had by then."""
-    count: int = await connection.fetchval(COUNT_BOOKS, provider, *until)
-    return count

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, time
 
 import msgspec
 
-from shared.contracts.registry import Model, Provider
+from shared.contracts.registry import Model, Prices, Provider
 
 
 def succeed(
@@ -32,6 +32,8 @@ def succeed(
 def _succeed_one(before: Model | None, after: Model, *, effective_from: datetime, at: datetime) -> Model:
     after = msgspec.structs.replace(
         after,
+        # A tier without any price is no tier: a difference between versions could not tell the two apart.
+        service_tiers={tier: prices for tier, prices in after.service_tiers.items() if prices != Prices()},
         inactive_from=_inactive_from(before, after, effective_from),
         created_at=at if before is None else before.created_at,
         updated_at=at if before is None else before.updated_at,

@@ -74,3 +74,16 @@ class ChangelogPage(msgspec.Struct, frozen=True):
 
     versions: list[VersionChanges]
     next: str | None
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True, rename={"old": "from", "new": "to"}):
+    """`GET /registry/diff`: everything that makes one version out of another.
+
+    Whole entries are told with their content. Only the dates that the registry keeps by itself, `created_at`
+    and `updated_at`, are no difference.
+    """
+
+    old: str
+    new: str
+    changes: list[Change]
+    provider_changes: list[ProviderChange]

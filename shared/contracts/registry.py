@@ -6,7 +6,7 @@ those of the LLMModel of the integration specification and of the public registr
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -191,6 +191,58 @@ class VersionList(msgspec.Struct, frozen=True):
     """`GET /registry/versions`: every version, newest first."""
 
     versions: list[VersionListing]
+
+
+class PricedTime(msgspec.Struct, frozen=True, kw_only=True):
+    """A time in which a model's prices were what they were.
+
+    Attributes:
+        version: the first version that has these prices then.
+        effective_to: null where nothing else is known to follow.
+        prices: every field of `Model` that says what something costs and is not null.
+    """
+
+    version: str
+    effective_from: datetime
+    effective_to: datetime | None
+    prices: dict[str, Any]
+
+
+class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /registry/models/{provider}/{model}`.
+
+    Attributes:
+        version: the version whose entry this is.
+        key: the model's key.
+        resolved_from: the provider and name that were asked for; null where they are the key itself.
+        aliases: its other names.
+        price_history: newest first, what is announced included.
+    """
+
+    version: str
+    key: str
+    resolved_from: str | None
+    aliases: list[str]
+    model: Model
+    price_history: list[PricedTime]
+
+
+class CurrentBook(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /registry/{provider}/models.json`; `version` is the provider's own number."""
+
+    provider: str
+    version: int
+    updated_at: datetime
+    models: dict[str, Model]
+
+
+class NumberedBook(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /registry/{provider}/v/{number}/models.json`: the same with the models as a list."""
+
+    provider: str
+    version: int
+    updated_at: datetime
+    models: list[Model]
 
 
 class RegistryPublished(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,16 +33,9 @@ class Desk(NamedTuple):
     clock: SystemClock
 
 
-class Shelf(NamedTuple):
-    """The registry, to read from."""
-
-    database: Database
-    library: Library
-
-
 @contextlib.asynccontextmanager
-async def open_shelf(settings: ProcessSettings, url: str) -> AsyncIterator[Shelf]:
-    """The versions of a deployment.
+async def open_library(settings: ProcessSettings, url: str) -> AsyncIterator[Library]:
+    """The versions of a deployment, to read.
 
     Raises:
         click.ClickException: its database lacks migrations.
@@ -57,7 +50,7 @@ async def open_shelf(settings: ProcessSettings, url: str) -> AsyncIterator[Shelf
         raise click.ClickException(f"The database is not up to date: run llmring-api {command} first.")
     database = await open_database(url, application_name=_NAME, max_size=2)
     try:
-        yield Shelf(database, Library(database, RegistrySettings()))
+        yield Library(database, RegistrySettings())
     finally:
         await database.close()
 

@@ -8,18 +8,18 @@ import click
 import msgspec
 
 from services.cli.reach import finish, reach_existing_database
-from services.cli.registry.desk import CURRENT, Shelf, find_volume, open_shelf
+from services.cli.registry.desk import CURRENT, find_volume, open_library
 from services.cli.registry.options import check_version
 from services.cli.registry.tables import print_changes, print_table, show_cell
 from services.cli.settings import load_settings
 from services.registry.changes import list_changes, list_provider_changes
-from services.registry.library import Volume
+from services.registry.difference import compare
+from services.registry.library import Library, Volume
 from services.registry.snapshot import decode_snapshot, encode_provider_file, show_model
-from services.registry.store import count_books
 from shared.clock import SystemClock, rfc3339
 from shared.contracts.registry import Snapshot, VersionListing
 from shared.pricing.names import NameIndex, split_name
-from shared.pricing.versions import Timeline, parse_version
+from shared.pricing.versions import Timeline
 
 T = TypeVar("T")
 
@@ -32,8 +32,8 @@ _encoder: Final = msgspec.json.Encoder()
 def list_versions(as_json: bool) -> None:
     """List all versions, newest first; * is in force."""
 
-    async def read(shelf: Shelf) -> tuple[list[VersionListing], str | None]:
-        listings = await shelf.library.list_versions()
+    async def read(library: Library) -> tuple[list[VersionListing], str | None]:
+        listings = await library.list_versions()
         now = Timeline(listings).find_in_force(SystemClock().now())
         return listings, now.version if now is not None else None
 
@@ -66,7 +66,7 @@ def show(version: str, model: str | None, as_json: bool) -> None:
 
     MODEL is a key, provider:model, or any name by which records are priced.
     """
-    (volume,) = _look(lambda shelf: _find(shelf, version))
+    (volume,) = _look(lambda library: _find(library, version))
     snapshot = decode_snapshot(volume.edition.body)
     if model is not None:
         _show_model(snapshot, model, as_json=as_json)
@@ -121,14 +121,14 @@ def _flatten(shown: Mapping[str, object], prefix: str) -> Iterator[tuple[str, ob
 @click.option("--json", "as_json", is_flag=True, help="print a JSON document, with whole entries")
 def diff(old: str, new: str, as_json: bool) -> None:
     """Tell everything that makes version B out of version A; either may be `current`, B is by default."""
-    volumes = _look(lambda shelf: _find(shelf, old, new))
+    volumes = _look(lambda library: _find(library, old, new))
     before, after = (decode_snapshot(volume.edition.body) for volume in volumes)
+    if as_json:
+        bodies = (volume.edition.body for volume in volumes)
+        click.echo(compare(before.version, after.version, *bodies))
+        return
     changes = list_changes(before.models, after.models, whole=True)
     of_providers = list_provider_changes(before.providers, after.providers)
-    if as_json:
-        document = {"changes": changes, "provider_changes": of_providers}
-        click.echo(_encoder.encode({"from": before.version, "to": after.version} | document))
-        return
     print_changes([*changes, *of_providers])
     click.echo(
         f"{len(changes) + len(of_providers)} changes from {before.version} to {after.version}."
@@ -144,32 +144,32 @@ def diff(old: str, new: str, as_json: bool) -> None:
 def export(version: str, provider: str | None, output: BinaryIO) -> None:
     """Write VERSION byte for byte as it is served, the one in force by default."""
 
-    async def read(shelf: Shelf) -> bytes:
-        body = (await find_volume(shelf.library, version)).edition.body
-        return body if provider is None else await _take_provider(shelf, decode_snapshot(body), provider)
+    async def read(library: Library) -> bytes:
+        body = (await find_volume(library, version)).edition.body
+        return body if provider is None else _take_provider(library, decode_snapshot(body), provider)
 
     output.write(_look(read))
 
 
-async def _take_provider(shelf: Shelf, snapshot: Snapshot, provider: str) -> bytes:
+def _take_provider(library: Library, snapshot: Snapshot, provider: str) -> bytes:
     if provider not in snapshot.providers:
         raise click.ClickException(f"Version {snapshot.version} has no provider {provider}.")
-    async with shelf.database.connection() as connection:
-        number = await count_books(connection, provider, parse_version(snapshot.version))
-    return encode_provider_file(snapshot, provider, number)
+    book = library.lineage.find_book(snapshot.version, provider)
+    number, updated_at = (book.number, book.updated_at) if book else (0, snapshot.generated_at)
+    return encode_provider_file(snapshot, provider, number=number, updated_at=updated_at)
 
 
-async def _find(shelf: Shelf, *versions: str) -> list[Volume]:
-    return [await find_volume(shelf.library, version) for version in versions]
+async def _find(library: Library, *versions: str) -> list[Volume]:
+    return [await find_volume(library, version) for version in versions]
 
 
-def _look(read: Callable[[Shelf], Awaitable[T]]) -> T:
+def _look(read: Callable[[Library], Awaitable[T]]) -> T:
     """Run what reads from the registry of this deployment."""
     settings = load_settings()
 
     async def look(url: str) -> T:
-        async with open_shelf(settings, url) as shelf:
-            return await read(shelf)
+        async with open_library(settings, url) as library:
+            return await read(library)
 
     with reach_existing_database(settings) as url:
         return finish(look(url), settings)

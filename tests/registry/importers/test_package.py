@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from genai_prices.data import providers as package_providers
 from genai_prices.types import (
     ClauseEquals,
@@ -157,3 +158,13 @@ def test_an_entry_without_a_price_in_the_package_does_not_speak_of_prices() -> N
     assert not imported["deepseek:deepseek-chat"].said & PRICING
     assert not imported["github-copilot:gpt-4o"].said & PRICING
     assert imported["openai:gpt-4.1"].said >= PRICING
+
+
+def test_the_package_is_read_without_any_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("it asked a network")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(f"socket.socket.{name}", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    assert len(read_package(AT).models) > 2_000
