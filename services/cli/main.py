@@ -6,6 +6,7 @@ from services.cli.dead_letters import dead_letters
 from services.cli.doctor import doctor
 from services.cli.keys import keys
 from services.cli.migrate import migrate
+from services.cli.registry import registry
 from services.cli.serve import serve
 from services.cli.usage import usage
 from services.cli.version import VERSION
@@ -25,3 +26,4 @@ main.add_command(keys)
 main.add_command(dead_letters)
 main.add_command(doctor)
 main.add_command(usage)
+main.add_command(registry)

@@ -24,7 +24,7 @@ def find_alias_faults(
     claims: dict[tuple[str, str], list[str]] = defaultdict(list)
     for key, model in after.items():
         for alias in model.model_aliases:
-            claims[model.provider, _bare(model.provider, alias)].append(key)
+            claims[model.provider, bare_alias(model.provider, alias)].append(key)
     faults: list[Fault] = []
     for key, path in paths.items():
         model = after[key]
@@ -33,7 +33,7 @@ def find_alias_faults(
         for alias in model.model_aliases:
             if alias in known:
                 continue
-            bare = _bare(model.provider, alias)
+            bare = bare_alias(model.provider, alias)
             others = [other for other in claims[model.provider, bare] if other != key]
             if f"{model.provider}:{bare}" in after:
                 faults.append(Fault(f"{path}.model_aliases", f"'{alias}' is a model's own name"))
@@ -49,5 +49,6 @@ def find_alias_faults(
     return faults
 
 
-def _bare(provider: str, alias: str) -> str:
+def bare_alias(provider: str, alias: str) -> str:
+    """An alias without its provider's prefix: both stand for the same claim."""
     return strip_provider(provider, alias) or alias

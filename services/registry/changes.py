@@ -1,6 +1,6 @@
 """What is different between two versions, as a list of single changes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -8,7 +8,15 @@ import msgspec
 
 from services.registry.snapshot import show_model, show_value
 from shared.contracts.changes import Change, ChangeType, ProviderChange, ProviderChangeType
-from shared.contracts.registry import PRICE_FIELDS, Model, Prices, Provider
+from shared.contracts.registry import (
+    PRICE_FIELDS,
+    STEP_PRICE_FIELDS,
+    LongContextStep,
+    Model,
+    Prices,
+    Provider,
+    TokenPrices,
+)
 
 PRICING: Final = frozenset(
     (*PRICE_FIELDS, "cache_storage_cost_per_million_tokens_per_hour", "long_context_pricing")
@@ -31,6 +39,7 @@ _SILENT: Final = frozenset(("created_at", "updated_at", "max_context"))
 """Dates that the registry keeps, and the second name of `max_input_tokens`."""
 
 _NO_PRICES: Final = Prices()
+_NO_TOKEN_PRICES: Final = TokenPrices()
 
 
 def list_changes(
@@ -108,14 +117,42 @@ def _differences(old: Model, new: Model, *, whole: bool = False) -> Iterator[tup
             continue
         if field == "inactive_from" and old.is_active != new.is_active and not whole:
             continue  # it follows from the retirement, which is told
-        if field != "service_tiers":
-            yield field, was, now
-            continue
-        for tier in sorted(was.keys() | now.keys()):
-            for price in PRICE_FIELDS:
-                pair = getattr(was.get(tier, _NO_PRICES), price), getattr(now.get(tier, _NO_PRICES), price)
-                if pair[0] != pair[1]:
+        if field == "service_tiers":
+            for tier in sorted(was.keys() | now.keys()):
+                for price, *pair in _price_differences(
+                    was.get(tier, _NO_PRICES), now.get(tier, _NO_PRICES), PRICE_FIELDS
+                ):
                     yield f"service_tiers.{tier}.{price}", *pair
+        elif field == "long_context_steps":
+            yield from _step_differences(was, now)
+        else:
+            yield field, was, now
+
+
+def _price_differences(
+    old: TokenPrices, new: TokenPrices, fields: Sequence[str]
+) -> Iterator[tuple[str, Any, Any]]:
+    for price in fields:
+        was, now = getattr(old, price), getattr(new, price)
+        if was != now:
+            yield price, was, now
+    if isinstance(old, Prices) and isinstance(new, Prices):
+        yield from _step_differences(old.long_context_steps, new.long_context_steps)
+
+
+def _step_differences(
+    old: Sequence[LongContextStep], new: Sequence[LongContextStep]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Step by step, each named by its number of tokens: `long_context_steps.200000.<price>`."""
+    was = {step.above_tokens: step for step in old}
+    now = {step.above_tokens: step for step in new}
+    for above_tokens in sorted(was.keys() | now.keys()):
+        for price, *pair in _price_differences(
+            was.get(above_tokens, _NO_TOKEN_PRICES),
+            now.get(above_tokens, _NO_TOKEN_PRICES),
+            STEP_PRICE_FIELDS,
+        ):
+            yield f"long_context_steps.{above_tokens}.{price}", *pair
 
 
 def _change(key: str, field: str, was: object, now: object, new: Model) -> Change:
@@ -128,7 +165,7 @@ def _change(key: str, field: str, was: object, now: object, new: Model) -> Chang
 
 
 def _type_of(field: str) -> ChangeType:
-    if field in PRICING or field.startswith("service_tiers."):
+    if field in PRICING or field.startswith(("service_tiers.", "long_context_steps.")):
         return "price.changed"
     if field in _LIMITS:
         return "limit.changed"

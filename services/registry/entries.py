@@ -3,8 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.registry.fields import READERS, Reader, UnfitError, read_text
-from shared.contracts.registry import PRICE_FIELDS, TIERED_SERVICES, Model, Prices, Provider
+from services.registry.fields import READERS, Reader, UnfitError, read_text, read_threshold
+from shared.contracts.registry import (
+    PRICE_FIELDS,
+    STEP_PRICE_FIELDS,
+    TIERED_SERVICES,
+    LongContextStep,
+    Model,
+    Prices,
+    Provider,
+    TokenPrices,
+)
 from shared.errors import Fault
 
 _LIMIT_NAMES: Final = ("max_input_tokens", "max_context", "context_window_tokens")
@@ -12,6 +21,12 @@ _LIMIT_NAMES: Final = ("max_input_tokens", "max_context", "context_window_tokens
 
 _PRICE_PREFIXES: Final = ("dollars_per_", "cache_storage_cost_")
 _PRICE_READERS: Final = {name: READERS[name] for name in PRICE_FIELDS}
+_STEP_READERS: Final[dict[str, Reader]] = {
+    "above_tokens": read_threshold,
+    **{name: READERS[name] for name in STEP_PRICE_FIELDS},
+}
+_MAX_STEPS: Final = 10
+_NO_PRICES: Final = Prices()
 _CACHED: Final = "dollars_per_million_tokens_cached_input"
 _CACHE_READ: Final = "dollars_per_million_tokens_cache_read"
 _LONG_PRICES: Final = tuple(name for name in PRICE_FIELDS if name.endswith("_long_context"))
@@ -36,11 +51,13 @@ def read_entry(raw: object, path: str) -> tuple[Model | None, list[Fault]]:
         Fault(f"{path}.{name}", "is required") for name in ("provider", "model_name") if name not in raw
     ]
     values["service_tiers"] = _read_tiers(raw.get("service_tiers"), f"{path}.service_tiers", faults)
+    values["long_context_steps"] = _read_steps(raw, path, faults)
     _join_limits(raw, values, path, faults)
     if faults:
         return None, faults
     values.setdefault("display_name", values["model_name"])
-    if values.get("long_context_threshold_tokens") and any(name in values for name in _LONG_PRICES):
+    threshold = values.get("long_context_threshold_tokens")
+    if values["long_context_steps"] or (threshold and any(name in values for name in _LONG_PRICES)):
         values["supports_long_context_pricing"] = True
     model = Model(**values)
     faults = _contradictions(model, path)
@@ -99,8 +116,43 @@ def _read_tiers(raw: object, path: str, faults: list[Fault]) -> dict[str, Prices
         elif not isinstance(raw[tier], Mapping):
             faults.append(Fault(f"{path}.{tier}", "must be an object with prices"))
         else:
-            tiers[tier] = Prices(**_read_fields(raw[tier], f"{path}.{tier}", _PRICE_READERS, faults))
+            prices = Prices(
+                **_read_fields(raw[tier], f"{path}.{tier}", _PRICE_READERS, faults),
+                long_context_steps=_read_steps(raw[tier], f"{path}.{tier}", faults),
+            )
+            if prices != _NO_PRICES:  # a set without a price says what no set says
+                tiers[tier] = prices
     return tiers
+
+
+def _read_steps(raw: Mapping[str, object], path: str, faults: list[Fault]) -> list[LongContextStep]:
+    """The long-context steps of a price set, lowest first in whatever order they came."""
+    path = f"{path}.long_context_steps"
+    given = raw.get("long_context_steps")
+    if given is None:
+        return []
+    if not isinstance(given, list) or len(given) > _MAX_STEPS:
+        faults.append(Fault(path, f"must be a list of at most {_MAX_STEPS} objects"))
+        return []
+    steps: dict[int, LongContextStep] = {}
+    for index, entry in enumerate(given):
+        here = f"{path}[{index}]"
+        if not isinstance(entry, Mapping):
+            faults.append(Fault(here, "must be an object with above_tokens and prices"))
+            continue
+        before = len(faults)
+        values = _read_fields(entry, here, _STEP_READERS, faults)
+        if len(faults) > before:
+            continue
+        if "above_tokens" not in values:
+            faults.append(Fault(f"{here}.above_tokens", "is required"))
+        elif len(values) == 1:
+            faults.append(Fault(here, "has no price"))
+        elif values["above_tokens"] in steps:
+            faults.append(Fault(f"{here}.above_tokens", f"is {values['above_tokens']} again"))
+        else:
+            steps[values["above_tokens"]] = LongContextStep(**values)
+    return [steps[above_tokens] for above_tokens in sorted(steps)]
 
 
 def _join_limits(raw: Mapping[str, object], values: dict[str, Any], path: str, faults: list[Fault]) -> None:
@@ -121,20 +173,33 @@ def _join_limits(raw: Mapping[str, object], values: dict[str, Any], path: str, f
 
 def _contradictions(model: Model, path: str) -> list[Fault]:
     faults: list[Fault] = []
-    for prefix, prices in ((path, model), *_tier_paths(model, path)):
-        cached, cache_read = getattr(prices, _CACHED), getattr(prices, _CACHE_READ)
-        if cached is not None and cache_read is not None and cached != cache_read:
-            faults.append(
-                Fault(f"{prefix}.{_CACHE_READ}", f"is the same price as {_CACHED}, and they differ")
-            )
+    for prefix, prices in _list_sets(model, path):
+        faults += _two_prices_of_one(prefix, prices)
         if model.long_context_threshold_tokens is None:
             faults += [
                 Fault(f"{prefix}.{name}", "needs long_context_threshold_tokens")
                 for name in _LONG_PRICES
                 if getattr(prices, name) is not None
             ]
+        if not prices.long_context_steps:
+            continue
+        steps_path = f"{prefix}.long_context_steps"
+        if model.long_context_threshold_tokens is not None:
+            faults.append(Fault(steps_path, "stands in the place of long_context_threshold_tokens"))
+        if model.long_context_pricing == "marginal":
+            faults.append(Fault(steps_path, "holds for whole requests, and long_context_pricing is marginal"))
+        for index, step in enumerate(prices.long_context_steps):
+            faults += _two_prices_of_one(f"{steps_path}[{index}]", step)
     return faults
 
 
-def _tier_paths(model: Model, path: str) -> list[tuple[str, Prices]]:
-    return [(f"{path}.service_tiers.{tier}", prices) for tier, prices in model.service_tiers.items()]
+def _two_prices_of_one(path: str, prices: TokenPrices) -> list[Fault]:
+    cached, cache_read = getattr(prices, _CACHED), getattr(prices, _CACHE_READ)
+    if cached is None or cache_read is None or cached == cache_read:
+        return []
+    return [Fault(f"{path}.{_CACHE_READ}", f"is the same price as {_CACHED}, and they differ")]
+
+
+def _list_sets(model: Model, path: str) -> list[tuple[str, Prices]]:
+    tiers = [(f"{path}.service_tiers.{tier}", prices) for tier, prices in model.service_tiers.items()]
+    return [(path, model), *tiers]

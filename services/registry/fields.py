@@ -20,6 +20,7 @@ from shared.money import parse_number
 MAX_USD_PER_MILLION: Final = Decimal(1_000_000)
 """A dollar per token. What is above it is a price in another unit."""
 
+MAX_USD_PER_REQUEST: Final = Decimal(1_000)
 MAX_LIMIT: Final = 1_000_000_000
 MAX_ALIASES: Final = 100
 _PROVIDER: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
@@ -72,6 +73,14 @@ def read_price(value: object) -> Decimal | None:
         raise UnfitError("must not be negative; a price that is not fixed is null")
     if price > MAX_USD_PER_MILLION:
         raise UnfitError(f"is above {MAX_USD_PER_MILLION} dollars per million tokens; is it in another unit?")
+    return price
+
+
+def read_request_price(value: object) -> Decimal | None:
+    """Dollars per request."""
+    price = read_price(value)
+    if price is not None and price > MAX_USD_PER_REQUEST:
+        raise UnfitError(f"is above {MAX_USD_PER_REQUEST} dollars per request; is it in another unit?")
     return price
 
 
@@ -250,11 +259,12 @@ _BY_NAME: Final[dict[str, Reader]] = {
     ),
     **dict.fromkeys(("display_name", "model_family", "tool_call_format", "api_endpoint"), read_text),
     **dict.fromkeys(PRICE_FIELDS, read_price),
+    "dollars_per_request": read_request_price,
 }
 
 READERS: Final[dict[str, Reader]] = {
     name: _BY_NAME.get(name, read_flag)
     for name in Model.__struct_fields__
-    if name not in ("service_tiers", "created_at", "updated_at")
+    if name not in ("service_tiers", "long_context_steps", "created_at", "updated_at")
 }
 """The reader of each field that a publisher may set. Whatever is not named above is a flag."""

@@ -15,7 +15,7 @@ from shared.errors import NotFoundError
 from shared.postgres import Database
 from shared.pricing.names import fold_provider
 
-_SHOWN: Final = PRICING | {"service_tiers", "long_context_threshold_tokens"}
+_SHOWN: Final = PRICING | {"service_tiers", "long_context_steps", "long_context_threshold_tokens"}
 _encoder: Final = msgspec.json.Encoder()
 _entry_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

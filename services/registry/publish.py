@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -38,6 +38,9 @@ from shared.pricing.versions import Timeline, VersionKey, next_version, parse_ve
 MAX_FAULTS_TOLD: Final = 200
 LEAP: Final = Decimal(10)
 """A price that moves by more than this factor needs `confirm`."""
+
+ALL_BUT: Final = 10
+"""A `replace` that removes more than one model in so many needs `confirm`."""
 
 _log = logging.getLogger(__name__)
 
@@ -96,20 +99,33 @@ class _Draft(NamedTuple):
         )
 
 
+Adapt = Callable[[PublishRequest, Snapshot | None], PublishRequest]
+
+
 async def publish_version(
     request: PublishRequest,
     *,
-    published_by: UUID,
+    published_by: UUID | None,
     database: Database,
     event_log: EventLog,
     library: Library,
     clock: Clock,
+    adapt: Adapt | None = None,
 ) -> Publication:
     """Publish, unless it is a dry run or changes nothing.
 
     A publish builds on the version in force when it comes into force itself, or now if that is past: `merge`
     keeps that version's other models, and the changes are those against it. Publishes wait for each other, so
     two at once give two versions, the second upon the first.
+
+    Args:
+        request: what is to be published.
+        published_by: the account that publishes; None for the deployment's own command line.
+        database: where the versions are.
+        event_log: where the new version is announced.
+        library: of this process, which is to know the new version at once.
+        clock: says when now is.
+        adapt: makes the request fit to the version that it builds on, None where it is the first.
 
     Raises:
         InvalidFieldError: a field is wrong, or something needs `confirm`; every fault is named.
@@ -122,7 +138,7 @@ async def publish_version(
         base_version = find_base(listings, request.effective_from or now, now)
         base_body = await find_body(connection, base_version) if base_version is not None else None
         # Thousands of models take their time, which is not the readers'.
-        draft = await asyncio.to_thread(_make_draft, request, listings, base_body, now)
+        draft = await asyncio.to_thread(_make_draft, request, listings, base_body, now, adapt)
         faults = draft.faults if request.confirm or request.dry_run else draft.faults + draft.doubts
         if faults:
             raise _refusal(faults)
@@ -160,10 +176,16 @@ def new_version(key: VersionKey, snapshot: Snapshot, body: bytes, published_by: 
 
 
 def _make_draft(
-    request: PublishRequest, listings: Sequence[VersionListing], base_body: bytes | None, now: datetime
+    request: PublishRequest,
+    listings: Sequence[VersionListing],
+    base_body: bytes | None,
+    now: datetime,
+    adapt: Adapt | None,
 ) -> _Draft:
-    effective_from = request.effective_from or now
     base = None if base_body is None else decode_snapshot(base_body)
+    if adapt is not None:
+        request = adapt(request, base)
+    effective_from = request.effective_from or now
     before = base.models if base is not None else {}
     kept = before if request.mode == "merge" else {}
     models = succeed(before, {**kept, **request.models}, effective_from=effective_from, at=now)
@@ -193,6 +215,13 @@ def _find_doubts(request: PublishRequest, draft: _Draft, listings: Sequence[Vers
         for field, old, new in list_price_moves(before[key], draft.snapshot.models[key])
         if _is_leap(old, new)
     ]
+    removed = before.keys() - draft.snapshot.models.keys()
+    if len(removed) * ALL_BUT > len(before):
+        doubts.append(
+            Fault(
+                "mode", f"removes {len(removed)} of {len(before)} models; send confirm: true if it is meant"
+            )
+        )
     doubts += [
         Fault(
             "effective_from",

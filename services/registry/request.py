@@ -48,6 +48,11 @@ def read_request(body: bytes) -> PublishRequest:
     raw = decode_json(body)
     if not isinstance(raw, Mapping):
         raise InvalidFieldError.of("body", "must be an object with 'models'")
+    return read_decoded_request(raw)
+
+
+def read_decoded_request(raw: Mapping[str, object]) -> PublishRequest:
+    """Read a request that `decode_json` has decoded; its faults are in the answer."""
     faults: list[Fault] = []
     models, paths = _read_models(raw.get("models"), faults)
     return PublishRequest(
@@ -122,17 +127,25 @@ def _read_providers(raw: object, faults: list[Fault]) -> dict[str, Provider]:
     return providers
 
 
+def read_effective_from(raw: object) -> datetime | None:
+    """When a version is to come into force; None is at once.
+
+    Raises:
+        UnfitError: it is no instant, or beyond all that is of use.
+    """
+    instant = read_instant(raw)
+    # The database's own range ends with two instants that mean for ever.
+    if instant is not None and not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        raise UnfitError(f"must be in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return instant
+
+
 def _read_effective_from(raw: object, faults: list[Fault]) -> datetime | None:
     try:
-        instant = read_instant(raw)
+        return read_effective_from(raw)
     except UnfitError as error:
         faults.append(Fault("effective_from", str(error)))
         return None
-    # The database's own range ends with two instants that mean for ever.
-    if instant is not None and not FIRST_YEAR <= instant.year <= LAST_YEAR:
-        faults.append(Fault("effective_from", f"must be in the years {FIRST_YEAR} to {LAST_YEAR}"))
-        return None
-    return instant
 
 
 def _read_switch(raw: Mapping[str, object], name: str, faults: list[Fault]) -> bool:

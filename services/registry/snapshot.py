@@ -8,7 +8,15 @@ from typing import Any, Final
 import msgspec
 
 from shared.clock import rfc3339
-from shared.contracts.registry import Model, Prices, Provider, Snapshot
+from shared.contracts.registry import (
+    PRICE_FIELDS,
+    STEP_PRICE_FIELDS,
+    LongContextStep,
+    Model,
+    Prices,
+    Provider,
+    Snapshot,
+)
 from shared.money import plain
 
 ALWAYS_SHOWN: Final = frozenset(
@@ -39,7 +47,8 @@ other field stands only where it says something: the published client takes an a
 but refuses a null one."""
 
 _NAMES: Final = tuple(sorted(Model.__struct_fields__))
-_PRICE_NAMES: Final = tuple(sorted(Prices.__struct_fields__))
+_PRICE_NAMES: Final = tuple(sorted(PRICE_FIELDS))
+_STEP_NAMES: Final = tuple(sorted(STEP_PRICE_FIELDS))
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Snapshot)
 
@@ -76,6 +85,29 @@ def encode_snapshot(snapshot: Snapshot, base: Snapshot | None = None, base_body:
     )
 
 
+def encode_provider_file(snapshot: Snapshot, provider: str, *, number: int, updated_at: datetime) -> bytes:
+    """One provider's models, whole, in the form of the public registry's own files.
+
+    Args:
+        snapshot: the version.
+        provider: the provider's name.
+        number: counts the provider's own versions from 1.
+        updated_at: when that one was published.
+    """
+    return _encoder.encode(
+        {
+            "provider": provider,
+            "version": number,
+            "updated_at": rfc3339(updated_at),
+            "models": {
+                key: show_model(model)
+                for key, model in sorted(snapshot.models.items())
+                if model.provider == provider
+            },
+        }
+    )
+
+
 def decode_snapshot(body: bytes) -> Snapshot:
     """What `encode_snapshot` encoded, with exact prices."""
     return _decoder.decode(body)
@@ -94,6 +126,9 @@ def show_model(model: Model) -> dict[str, Any]:
         if name == "service_tiers":
             if value:
                 shown[name] = {tier: _show_prices(prices) for tier, prices in sorted(value.items())}
+        elif name == "long_context_steps":
+            if value:
+                shown[name] = [_show_step(step) for step in value]
         elif value is not None or name in ALWAYS_SHOWN:
             shown[name] = show_value(value)
     return shown
@@ -118,4 +153,15 @@ def show_value(value: object) -> object:
 
 
 def _show_prices(prices: Prices) -> dict[str, object]:
-    return {name: show_value(price) for name in _PRICE_NAMES if (price := getattr(prices, name)) is not None}
+    shown: dict[str, object] = {
+        name: show_value(price) for name in _PRICE_NAMES if (price := getattr(prices, name)) is not None
+    }
+    if prices.long_context_steps:
+        shown["long_context_steps"] = [_show_step(step) for step in prices.long_context_steps]
+    return shown
+
+
+def _show_step(step: LongContextStep) -> dict[str, object]:
+    return {"above_tokens": step.above_tokens} | {
+        name: show_value(price) for name in _STEP_NAMES if (price := getattr(step, name)) is not None
+    }

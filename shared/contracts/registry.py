@@ -18,8 +18,8 @@ TIERED_SERVICES: Final[tuple[TieredService, ...]] = ("batch", "flex", "priority"
 """The service tiers that may have a price set of their own; `standard` is the model's own prices."""
 
 
-class Prices(msgspec.Struct, frozen=True, kw_only=True):
-    """One set of prices, in dollars per million tokens.
+class TokenPrices(msgspec.Struct, frozen=True, kw_only=True):
+    """The price of each kind of token, in dollars per million.
 
     A part (cached, written to cache, thinking, audio) without a price of its own bills at the price of its
     whole (`input` or `output`). `cached_input` and `cache_read` are one price under two providers' names:
@@ -35,13 +35,41 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
     dollars_per_million_tokens_output_thinking: Decimal | None = None
     dollars_per_million_tokens_audio_input: Decimal | None = None
     dollars_per_million_tokens_audio_output: Decimal | None = None
+
+
+class LongContextStep(TokenPrices, frozen=True, kw_only=True):
+    """The prices of requests with more than `above_tokens` of input, all of it counted.
+
+    A price that is null here is that of the set which the step belongs to.
+    """
+
+    above_tokens: int
+
+
+class Prices(TokenPrices, frozen=True, kw_only=True):
+    """One set of prices.
+
+    Attributes:
+        dollars_per_request: what each request costs besides its tokens.
+        long_context_steps: other prices above some numbers of input tokens, lowest first; the highest that
+            is passed holds for the whole request. A model has these, or a `long_context_threshold_tokens`
+            with its three prices, which say the same of one step.
+    """
+
     dollars_per_million_tokens_input_long_context: Decimal | None = None
     dollars_per_million_tokens_output_long_context: Decimal | None = None
     dollars_per_million_tokens_cached_input_long_context: Decimal | None = None
+    dollars_per_request: Decimal | None = None
+    long_context_steps: list[LongContextStep] = []
 
 
-PRICE_FIELDS: Final[tuple[str, ...]] = Prices.__struct_fields__
-"""The names of all token prices, each of which a model and each of its tiers may have."""
+STEP_PRICE_FIELDS: Final[tuple[str, ...]] = TokenPrices.__struct_fields__
+"""The names of the prices that a long-context step may have."""
+
+PRICE_FIELDS: Final[tuple[str, ...]] = tuple(
+    name for name in Prices.__struct_fields__ if name != "long_context_steps"
+)
+"""The names of all single prices, each of which a model and each of its tiers may have."""
 
 
 class Model(Prices, frozen=True, kw_only=True, weakref=True):

@@ -8,14 +8,14 @@ import weakref
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from shared.contracts.registry import Model, Prices
+from shared.contracts.registry import LongContextStep, Model, Prices, TokenPrices
 from shared.money import EXACT
 
 STANDARD: Final = "standard"
 
 
 class Rate(NamedTuple):
-    """A price per million tokens, and the same per token."""
+    """A price per million tokens, and the same per token; or of a million requests and of one."""
 
     usd_per_million: Decimal
     usd_per_token: Decimal
@@ -37,18 +37,25 @@ class Sheet(NamedTuple):
 KINDS: Final = Sheet._fields
 
 
+class StepSheet(NamedTuple):
+    """The rates of requests with more than so many tokens of input."""
+
+    above_tokens: int
+    sheet: Sheet
+
+
 class TierSheets(NamedTuple):
-    """The rates of one service tier: base, and long-context where it has a price of its own."""
+    """The rates of one service tier: base, long-context with the highest step first, and of the request."""
 
     base: Sheet
-    long: Sheet | None
+    steps: tuple[StepSheet, ...]
+    request: Rate | None
 
 
 class RateCard(NamedTuple):
     """A model's prices, worked out once: the sheets of each priced service tier."""
 
     tiers: dict[str, TierSheets]
-    long_above_tokens: int
     marginal: bool
 
 
@@ -68,63 +75,74 @@ _cards: dict[int, tuple[weakref.ref[Model], RateCard]] = {}
 
 
 def build_rate_card(model: Model) -> RateCard:
-    """Work out the sheets of every tier that has a price for input or output."""
-    threshold = model.long_context_threshold_tokens
+    """Work out the sheets of every tier that has a price for input, output or a request."""
     sets: list[tuple[str, Prices]] = [(STANDARD, model), *model.service_tiers.items()]
     return RateCard(
         tiers={
             tier: TierSheets(
-                base=_base_sheet(prices),
-                long=None if threshold is None else _long_sheet(prices),
+                base=_sheet(prices, _NOTHING),
+                steps=tuple(
+                    StepSheet(step.above_tokens, _sheet(prices, step))
+                    for step in sorted(
+                        _list_steps(prices, model.long_context_threshold_tokens),
+                        key=lambda step: -step.above_tokens,
+                    )
+                ),
+                request=_per_request(prices.dollars_per_request),
             )
             for tier, prices in sets
             if prices.dollars_per_million_tokens_input is not None
             or prices.dollars_per_million_tokens_output is not None
+            or prices.dollars_per_request is not None
         },
-        long_above_tokens=threshold or 0,
         marginal=model.long_context_pricing == "marginal",
     )
 
 
-def _base_sheet(prices: Prices) -> Sheet:
-    return _sheet(
-        prices,
-        whole_input=prices.dollars_per_million_tokens_input,
-        whole_output=prices.dollars_per_million_tokens_output,
-        cached=_cached_price(prices),
-    )
+def _list_steps(prices: Prices, threshold: int | None) -> list[LongContextStep]:
+    steps = list(prices.long_context_steps)
+    if threshold is not None:
+        single = LongContextStep(
+            above_tokens=threshold,
+            dollars_per_million_tokens_input=prices.dollars_per_million_tokens_input_long_context,
+            dollars_per_million_tokens_output=prices.dollars_per_million_tokens_output_long_context,
+            dollars_per_million_tokens_cached_input=(
+                prices.dollars_per_million_tokens_cached_input_long_context
+            ),
+        )
+        if single != LongContextStep(above_tokens=threshold):
+            steps.append(single)
+    return steps
 
 
-def _long_sheet(prices: Prices) -> Sheet | None:
-    long_input = prices.dollars_per_million_tokens_input_long_context
-    long_output = prices.dollars_per_million_tokens_output_long_context
-    long_cached = prices.dollars_per_million_tokens_cached_input_long_context
-    if long_input is None and long_output is None and long_cached is None:
-        return None
-    return _sheet(
-        prices,
-        whole_input=_first(long_input, prices.dollars_per_million_tokens_input),
-        whole_output=_first(long_output, prices.dollars_per_million_tokens_output),
-        cached=_first(long_cached, _cached_price(prices)),
-    )
+_NOTHING: Final = TokenPrices()
 
 
-def _sheet(
-    prices: Prices, *, whole_input: Decimal | None, whole_output: Decimal | None, cached: Decimal | None
-) -> Sheet:
+def _sheet(base: TokenPrices, step: TokenPrices) -> Sheet:
+    """The rates of a step's prices, and of the base's where the step has none."""
+
+    def own(name: str) -> Decimal | None:
+        return _first(getattr(step, name), getattr(base, name))
+
+    whole_input = own("dollars_per_million_tokens_input")
+    whole_output = own("dollars_per_million_tokens_output")
+
+    def part(name: str, whole: Decimal | None) -> Rate | None:
+        return _rate(_first(own(f"dollars_per_million_tokens_{name}"), whole))
+
     return Sheet(
         input=_rate(whole_input),
-        cached_input=_rate(_first(cached, whole_input)),
-        cache_write_5m=_rate(_first(prices.dollars_per_million_tokens_cache_write_5m, whole_input)),
-        cache_write_1h=_rate(_first(prices.dollars_per_million_tokens_cache_write_1h, whole_input)),
-        audio_input=_rate(_first(prices.dollars_per_million_tokens_audio_input, whole_input)),
+        cached_input=_rate(_first(_first(_cached_price(step), _cached_price(base)), whole_input)),
+        cache_write_5m=part("cache_write_5m", whole_input),
+        cache_write_1h=part("cache_write_1h", whole_input),
+        audio_input=part("audio_input", whole_input),
         output=_rate(whole_output),
-        reasoning=_rate(_first(prices.dollars_per_million_tokens_output_thinking, whole_output)),
-        audio_output=_rate(_first(prices.dollars_per_million_tokens_audio_output, whole_output)),
+        reasoning=part("output_thinking", whole_output),
+        audio_output=part("audio_output", whole_output),
     )
 
 
-def _cached_price(prices: Prices) -> Decimal | None:
+def _cached_price(prices: TokenPrices) -> Decimal | None:
     return _first(
         prices.dollars_per_million_tokens_cached_input, prices.dollars_per_million_tokens_cache_read
     )
@@ -137,3 +155,7 @@ def _first(price: Decimal | None, fallback: Decimal | None) -> Decimal | None:
 
 def _rate(price: Decimal | None) -> Rate | None:
     return None if price is None else Rate(price, EXACT.scaleb(price, -6))
+
+
+def _per_request(price: Decimal | None) -> Rate | None:
+    return None if price is None else Rate(EXACT.scaleb(price, 6), price)

@@ -7,9 +7,12 @@ The rules (wire contract, section "Usage"):
   long-context prices of input, output and cached input. A part without a long-context price keeps its own
   base price if it has one, and else follows its whole. With `long_context_pricing: marginal` only the input
   above the threshold bills so, and output stays at its base price.
+* With `long_context_steps` the highest step that all input is strictly above bills the whole request, with
+  the same rules: a price that the step does not have is the base price, and else a part follows its whole.
+* `dollars_per_request` is added to whatever the tokens cost, once, as a line of the kind `request`.
 * A service tier other than `standard` is priced from its own price set alone, by the same rules.
-* A call is unpriced if neither input nor output has a price, or if any of its tokens is without one. It is
-  never half priced, and never silently free.
+* A call is unpriced if neither input nor output nor a request has a price, or if any of its tokens is without
+  one. It is never half priced, and never silently free.
 """
 
 from decimal import Decimal
@@ -18,12 +21,15 @@ from typing import Final, NamedTuple
 from shared.contracts.registry import Model
 from shared.contracts.usage import CostStatus
 from shared.money import EXACT, ZERO
-from shared.pricing.cards import KINDS, STANDARD, Sheet, get_rate_card
+from shared.pricing.cards import KINDS, STANDARD, Sheet, StepSheet, get_rate_card
 from shared.pricing.tokens import Tokens
 
 
 class Line(NamedTuple):
-    """Some tokens of one kind that met one rate. `usd` is exactly `tokens * usd_per_million / 1_000_000`."""
+    """Some tokens of one kind that met one rate. `usd` is exactly `tokens * usd_per_million / 1_000_000`.
+
+    The line of the kind `request` counts the request itself as 1, at the price of a million requests.
+    """
 
     kind: str
     tokens: int
@@ -63,15 +69,30 @@ def quote(tokens: Tokens, model: Model | None, service_tier: str = STANDARD) -> 
     sheets = card.tiers.get(service_tier)
     if sheets is None:
         return unpriced
-    sheet, long = sheets
+    sheet, steps, request = sheets
     counts = _split(tokens)
-    if long is not None and tokens.input > card.long_above_tokens:
-        if card.marginal:
-            return _quote_marginal(counts, sheet, long, tokens.input - card.long_above_tokens, unpriced)
-        sheet = long
     lines: list[Line] = []
-    cost = _bill(counts, sheet, lines)
-    return unpriced if cost is None else Quote("priced", cost, tuple(lines))
+    step = _find_step(tokens.input, steps) if steps else None
+    if step is None:
+        cost = _bill(counts, sheet, lines)
+    elif card.marginal:
+        cost = _bill_marginal(counts, sheet, step.sheet, tokens.input - step.above_tokens, lines)
+    else:
+        cost = _bill(counts, step.sheet, lines)
+    if cost is None:
+        return unpriced
+    if request is not None:
+        lines.append(Line("request", 1, request.usd_per_million, request.usd_per_token))
+        cost = EXACT.add(cost, request.usd_per_token)
+    return Quote("priced", cost, tuple(lines))
+
+
+def _find_step(tokens: int, steps: tuple[StepSheet, ...]) -> StepSheet | None:
+    """The highest step that this input is above."""
+    for step in steps:
+        if tokens > step.above_tokens:
+            return step
+    return None
 
 
 def _split(tokens: Tokens) -> tuple[int, ...]:
@@ -111,16 +132,15 @@ _ABOVE_THRESHOLD_FIRST: Final = tuple(
 )
 
 
-def _quote_marginal(counts: tuple[int, ...], base: Sheet, long: Sheet, above: int, unpriced: Quote) -> Quote:
+def _bill_marginal(
+    counts: tuple[int, ...], base: Sheet, long: Sheet, above: int, lines: list[Line]
+) -> Decimal | None:
     below_counts, above_counts = list(counts), [0] * len(counts)
     for index in _ABOVE_THRESHOLD_FIRST:
         moved = min(above, counts[index])
         below_counts[index] -= moved
         above_counts[index] = moved
         above -= moved
-    lines: list[Line] = []
     below_cost = _bill(tuple(below_counts), base, lines)
     above_cost = _bill(tuple(above_counts), long, lines)
-    if below_cost is None or above_cost is None:
-        return unpriced
-    return Quote("priced", EXACT.add(below_cost, above_cost), tuple(lines))
+    return None if below_cost is None or above_cost is None else EXACT.add(below_cost, above_cost)

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from shared.contracts.registry import Model, Prices
+from shared.contracts.registry import LongContextStep, Model, Prices
 
 SHORT = {
     "input": "dollars_per_million_tokens_input",
@@ -18,6 +18,7 @@ SHORT = {
     "long_in": "dollars_per_million_tokens_input_long_context",
     "long_out": "dollars_per_million_tokens_output_long_context",
     "long_cached": "dollars_per_million_tokens_cached_input_long_context",
+    "request": "dollars_per_request",
 }
 
 
@@ -27,10 +28,28 @@ def named(prices: dict[str, str | None]) -> dict[str, Any]:
 
 
 def make_model(name: str, provider: str = "acme", **fields: Any) -> Model:
-    """A model from short price names and any other field of `Model`."""
+    """A model from short price names, `steps` by their number of tokens, and any other field of `Model`."""
     prices = named({key: fields.pop(key) for key in list(fields) if key in SHORT})
-    tiers = {tier: Prices(**named(prices)) for tier, prices in fields.pop("tiers", {}).items()}
-    return Model(provider=provider, model_name=name, service_tiers=tiers, **prices, **fields)
+    tiers = {tier: _make_set(prices) for tier, prices in fields.pop("tiers", {}).items()}
+    steps = _make_steps(fields.pop("steps", {}))
+    return Model(
+        provider=provider,
+        model_name=name,
+        service_tiers=tiers,
+        long_context_steps=steps,
+        **prices,
+        **fields,
+    )
+
+
+def _make_set(prices: dict[str, Any]) -> Prices:
+    steps = _make_steps(prices.get("steps", {}))
+    named_prices = named({name: text for name, text in prices.items() if name != "steps"})
+    return Prices(long_context_steps=steps, **named_prices)
+
+
+def _make_steps(steps: dict[int, dict[str, str | None]]) -> list[LongContextStep]:
+    return [LongContextStep(above_tokens=above, **named(steps[above])) for above in sorted(steps)]
 
 
 CARD: dict[str, Model] = {

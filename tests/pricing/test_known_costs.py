@@ -7,7 +7,7 @@ import pytest
 from shared.contracts.registry import Model
 from shared.money import plain
 from shared.pricing.names import NameIndex
-from shared.pricing.rates import quote
+from shared.pricing.rates import Line, quote
 from shared.pricing.tokens import Tokens, find_token_faults
 from tests.pricing.price_card import CARD, make_model
 
@@ -111,6 +111,38 @@ def test_marginal_pricing_bills_only_the_input_above_the_threshold_at_the_long_p
     assert cost_of(model, Tokens(250_000, 1000, cached_input=120_000)) == "0.25"
     # 20,000 fresh and 230,000 cached: all the fresh ones and 30,000 cached ones are above it.
     assert cost_of(model, Tokens(250_000, 0, cached_input=230_000)) == "0.0825"
+
+
+def test_the_highest_step_that_all_input_is_above_bills_the_whole_request() -> None:
+    ladder = make_model(
+        "ladder",
+        input="1",
+        output="4",
+        cached="0.1",
+        write_5m="1.25",
+        steps={
+            32_000: {"input": "2", "output": "8", "write_5m": "2.5"},
+            128_000: {"input": "3", "cached": "0.3"},
+        },
+    )
+
+    def cost(tokens: int) -> Decimal | None:
+        return quote(Tokens(input=tokens, cached_input=1000, cache_write_5m=1000, output=1000), ladder).cost
+
+    assert cost(32_000) == Decimal("0.03535")  # 30,000 + 1,000 cached + 1,000 written + 1,000 out
+    assert cost(32_001) == Decimal("0.070602")  # a cached price that the step lacks is the base one
+    assert cost(128_000) == Decimal("0.2626")
+    assert cost(128_001) == Decimal("0.383553")  # what the highest step lacks is the base price too
+
+
+def test_a_request_has_a_price_of_its_own_whatever_its_tokens_cost() -> None:
+    searcher = make_model("searcher", input="1", output="1", request="0.012")
+    answer = quote(Tokens(input=500, output=200), searcher)
+    assert answer.cost == Decimal("0.0127")
+    assert answer.lines[-1] == Line("request", 1, Decimal(12_000), Decimal("0.012"))
+    by_request_alone = make_model("ranker", request="0.002")
+    assert quote(Tokens(), by_request_alone).cost == Decimal("0.002")
+    assert quote(Tokens(input=1), by_request_alone).status == "no_pricing_in_registry"
 
 
 def test_a_batch_call_is_billed_at_the_batch_prices_including_its_cached_part() -> None:

@@ -24,12 +24,31 @@ amounts = st.one_of(
     st.sampled_from(["3.00", "0.30", "15", "0.0375", "1000000"]),
 )
 prices = st.dictionaries(st.sampled_from(sorted(SHORT)), amounts)
+STEPPED = sorted(name for name in SHORT if not name.startswith(("long_", "request")))
+step_prices = st.dictionaries(
+    st.sampled_from([10, 25, 60, 200_000]),
+    st.dictionaries(st.sampled_from(STEPPED), amounts, min_size=1),
+    max_size=3,
+)
 counts = st.one_of(st.integers(0, 50), st.integers(0, 100_000_000))
 
 
 @st.composite
 def models(draw: st.DrawFn) -> Model:
+    """With one threshold, or with steps, as `read_entry` lets them pass."""
     fields: dict[str, Any] = draw(prices)
+    if draw(st.booleans()):
+        return make_model(
+            "m",
+            **fields,
+            steps=draw(step_prices),
+            tiers={
+                tier: {**each, "steps": draw(step_prices)}
+                for tier, each in draw(
+                    st.dictionaries(st.sampled_from(TIERS[1:]), prices, max_size=2)
+                ).items()
+            },
+        )
     return make_model(
         "m",
         **fields,
@@ -64,7 +83,7 @@ def oracle(tokens: Tokens, model: Model, tier: str) -> Fraction | None:
     def first(*names: str) -> Fraction | None:
         return next((found for name in names if (found := price(name)) is not None), None)
 
-    if price("input") is None and price("output") is None:
+    if price("input") is None and price("output") is None and entry.dollars_per_request is None:
         return None
     own = {
         "cached_input": ("cached_input", "cache_read"),
@@ -78,11 +97,20 @@ def oracle(tokens: Tokens, model: Model, tier: str) -> Fraction | None:
     over = max(0, tokens.input - threshold) if threshold is not None else 0
     marginal = model.long_context_pricing == "marginal"
 
+    passed = [step for step in entry.long_context_steps if tokens.input > step.above_tokens]
+    step = max(passed, key=lambda each: each.above_tokens, default=None)
+
     def rate(kind: str, *, long: bool) -> Fraction | None:
+        for name in own.get(kind, (kind,)) if step is not None else ():
+            amount = getattr(step, P + name)
+            if amount is not None:
+                return Fraction(amount)
         whole = "output" if kind in (*OUTPUT_PARTS, "output") else "input"
         suffix = ("_long_context",) if long else ()
         names = [kind + s for s in suffix if kind in ("input", "output", "cached_input")]
         names += own.get(kind, ())
+        if step is not None and kind != whole and first(*names) is None:
+            return rate(whole, long=long)
         names += [whole + s for s in suffix] + [whole]
         return first(*names)
 
@@ -107,7 +135,7 @@ def oracle(tokens: Tokens, model: Model, tier: str) -> Fraction | None:
                 if usd_per_million is None:
                     return None
                 total += number * usd_per_million / 1_000_000
-    return total
+    return total + Fraction(entry.dollars_per_request or 0)
 
 
 def check_invariants(answer: Quote, tokens: Tokens) -> None:
@@ -123,7 +151,9 @@ def check_invariants(answer: Quote, tokens: Tokens) -> None:
         assert Fraction(line.usd) == line.tokens * Fraction(line.usd_per_million) / 1_000_000
     input_kinds = {"input", *INPUT_PARTS}
     assert sum(line.tokens for line in answer.lines if line.kind in input_kinds) == tokens.input
-    assert sum(line.tokens for line in answer.lines if line.kind not in input_kinds) == tokens.output
+    output_kinds = {"output", *OUTPUT_PARTS}
+    assert sum(line.tokens for line in answer.lines if line.kind in output_kinds) == tokens.output
+    assert sum(line.kind == "request" for line in answer.lines) <= 1
 
 
 @settings(max_examples=400, deadline=None)
@@ -143,7 +173,7 @@ def test_the_cost_is_what_the_contract_says_to_the_last_digit(
 def test_more_tokens_never_cost_less_at_base_prices(
     tokens: Tokens, model: Model, kind: str, more: int
 ) -> None:
-    model = msgspec.structs.replace(model, long_context_threshold_tokens=None)
+    model = msgspec.structs.replace(model, long_context_threshold_tokens=None, long_context_steps=[])
     before = quote(tokens, model)
     after = quote(msgspec.structs.replace(tokens, **{kind: getattr(tokens, kind) + more}), model)
     if before.cost is not None and after.cost is not None:

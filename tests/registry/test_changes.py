@@ -6,6 +6,9 @@ from typing import Any
 import msgspec
 
 from services.registry.changes import Change, list_changes
+from services.registry.entries import read_entry
+from services.registry.fields import decode_json
+from services.registry.snapshot import show_model
 from shared.contracts.registry import Model
 from tests.pricing.price_card import CARD, make_model
 
@@ -94,4 +97,31 @@ def test_each_kind_of_field_has_its_type_of_change() -> None:
         ("price.changed", f"service_tiers.batch.{P}cached_input"),
         ("price.changed", f"service_tiers.flex.{P}input"),
         ("capability.changed", "supports_vision"),
+    ]
+
+
+def test_long_context_steps_are_told_price_by_price_in_whatever_order_they_came() -> None:
+    entry = show_model(make_model("m", steps={32_000: {"input": "2"}, 128_000: {"input": "4"}}))
+    steps = entry["long_context_steps"][::-1]
+    turned, faults = read_entry(decode_json(msgspec.json.encode(entry | {"long_context_steps": steps})), "m")
+    assert turned is not None, faults
+    assert turned.supports_long_context_pricing
+    before = {"acme:m": turned}
+    assert show_model(turned)["long_context_steps"] == entry["long_context_steps"]
+    after = {
+        "acme:m": make_model(
+            "m",
+            supports_long_context_pricing=True,
+            display_name="m",
+            request="0.005",
+            steps={128_000: {"input": "4.0", "output": "5"}, 256_000: {"input": "9"}},
+            tiers={"flex": {"steps": {5: {"cached": "1"}}}},
+        )
+    }
+    assert [change[2:] for change in told(before, after)] == [
+        ("dollars_per_request", None, 0.005),
+        (f"long_context_steps.32000.{P}input", 2, None),
+        (f"long_context_steps.128000.{P}output", None, 5),
+        (f"long_context_steps.256000.{P}input", None, 9),
+        (f"service_tiers.flex.long_context_steps.5.{P}cached_input", None, 1),
     ]

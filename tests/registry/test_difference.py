@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from services.registry.difference import compare
 from services.registry.snapshot import encode_snapshot, show_model
-from shared.contracts.registry import TIERED_SERVICES, LongContextPricing, Model, Prices, Provider, Snapshot
+from shared.contracts.registry import (
+    TIERED_SERVICES,
+    LongContextPricing,
+    LongContextStep,
+    Model,
+    Prices,
+    Provider,
+    Snapshot,
+    TokenPrices,
+)
 from tests.pricing.price_card import CARD, make_model
 from tests.registry.conftest import NOON, Running, Start, exact
 from tests.registry.test_changes import BATCH, QUILL, V8
@@ -24,9 +33,15 @@ P = "dollars_per_million_tokens_"
 amounts = st.decimals("0", "999", places=4, allow_nan=False, allow_infinity=False)
 names = st.text("abcXYZ-.5", min_size=1, max_size=4)
 instants = st.integers(0, 10**9).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
-prices = st.builds(
-    Prices, **dict.fromkeys((f"{P}input", f"{P}output", f"{P}cache_read"), st.none() | amounts)
-).filter(lambda found: found != Prices())
+some = dict.fromkeys((f"{P}input", f"{P}output", f"{P}cache_read"), st.none() | amounts)
+steps = st.dictionaries(
+    st.sampled_from([5, 50, 500]), st.builds(TokenPrices, **some).filter(lambda found: found != TokenPrices())
+).map(
+    lambda found: [
+        LongContextStep(above_tokens=above, **msgspec.structs.asdict(found[above])) for above in sorted(found)
+    ]
+)
+prices = st.builds(Prices, **some, long_context_steps=steps).filter(lambda found: found != Prices())
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     Decimal | None: st.none() | amounts,
     str | None: st.none() | names,
@@ -38,6 +53,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     list[str]: st.lists(names, max_size=2, unique=True),
     list[Decimal] | None: st.none() | st.lists(amounts, max_size=2),
     LongContextPricing | None: st.sampled_from([None, "marginal", "whole_request"]),
+    list[LongContextStep]: steps,
     dict[str, Prices]: st.dictionaries(st.sampled_from(TIERED_SERVICES), prices, max_size=2),
 }
 FIELDS = {
@@ -91,14 +107,32 @@ def content(snapshot: dict[str, Any]) -> Any:
     """What a snapshot says: null is absent, and the registry's own dates say nothing."""
 
     def said(value: Any) -> Any:
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            found = [said(each) for each in value]
+            return [each for each in sorted(found, key=lambda each: each["above_tokens"]) if len(each) > 1]
         if not isinstance(value, dict):
             return value
         found = {key: said(each) for key, each in value.items() if key not in OWN_DATES}
-        return {key: each for key, each in found.items() if each not in (None, {})}
+        return {
+            key: each for key, each in found.items() if each not in (None, {}) and (key, each) != (LADDER, [])
+        }
 
     return {
         kind: {key: said(each) for key, each in snapshot[kind].items()} for kind in ("models", "providers")
     }
+
+
+LADDER = "long_context_steps"
+
+
+def enter(place: Any, step: str) -> Any:
+    """The next place of a path; a step of the ladder is named by its number of tokens."""
+    if not isinstance(place, list):
+        return place.setdefault(step, [] if step == LADDER else {})
+    there = [each for each in place if each["above_tokens"] == int(step)]
+    if not there:
+        place.append({"above_tokens": int(step)})
+    return there[0] if there else place[-1]
 
 
 def apply(snapshot: dict[str, Any], difference: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +149,7 @@ def apply(snapshot: dict[str, Any], difference: dict[str, Any]) -> dict[str, Any
             else:
                 place, path = entries[key], change["field"].split(".")
                 for step in path[:-1]:
-                    place = place.setdefault(step, {})
+                    place = enter(place, step)
                 assert place.get(path[-1]) == change["old"]
                 place[path[-1]] = change["new"]
                 if path == ["max_input_tokens"]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -44,6 +45,12 @@ def test_the_replay_is_the_same_bytes_every_time() -> None:
     assert one == other
     for moment, body in zip(replay_history(), one, strict=True):
         assert decode_snapshot(body) == moment.snapshot
+
+
+def test_the_bytes_of_the_history_are_those_of_every_release() -> None:
+    """What a deployment pinned or signed stays what it was, whatever fields a model gets."""
+    bodies = b"".join(encode_snapshot(moment.snapshot) for moment in replay_history())
+    assert sha256(bodies).hexdigest() == "254f0d4087fa604f7e3d7ae7f7c8bc7de200eeeb506f4f6d3ec2e87b6f01d1b7"
 
 
 def test_the_facts_of_the_history_are_kept() -> None:

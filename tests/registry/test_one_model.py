@@ -111,7 +111,7 @@ async def test_the_price_history_has_one_entry_for_each_time_of_its_own(registry
 async def test_a_model_that_went_is_found_in_the_version_that_had_it(card: Running) -> None:
     registry = card
     registry.clock.at += timedelta(days=1)
-    await registry.must_publish(make_model("quill-2", input="1"), mode="replace")
+    await registry.must_publish(make_model("quill-2", input="1"), mode="replace", confirm=True)
     registry.clock.at += timedelta(days=1)
     await registry.must_publish(make_model("other"))
     gone = await registry.get("/registry/models/acme/penny")

@@ -79,7 +79,7 @@ async def test_a_provider_counts_only_the_publishes_that_change_its_models(card:
     assert [each["version"] for each in found.values()] == [2, 2, 1]
     assert list(found["globex"]["models"]) == ["globex:new", "globex:quill-1"]
     assert found["acme"]["updated_at"] == "2026-11-02T12:00:00+00:00"
-    await card.must_publish(make_model("b", "initech"), mode="replace")
+    await card.must_publish(make_model("b", "initech"), mode="replace", confirm=True)
     emptied = await current(card, "globex")
     assert (emptied["version"], emptied["models"]) == (3, {})
     assert (await card.get("/registry/globex/v/3/models.json")).json()["models"] == []

@@ -52,7 +52,11 @@ async def test_merge_keeps_the_other_models_and_replace_does_not(card: Running) 
     await card.must_publish(make_model("new"))
     merged = (await card.get("/registry")).json()["models"]
     assert set(merged) == {*CARD, "acme:new"}
-    await card.must_publish(make_model("new"), mode="replace")
+    refused = await card.publish(make_model("new"), mode="replace")
+    assert refused.json()["errors"] == [
+        {"field": "mode", "message": "removes 15 of 16 models; send confirm: true if it is meant"}
+    ]
+    await card.must_publish(make_model("new"), mode="replace", confirm=True)
     replaced = (await card.get("/registry")).json()
     assert list(replaced["models"]) == ["acme:new"]
     assert list(replaced["providers"]) == ["acme"]

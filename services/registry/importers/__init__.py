@@ -1,0 +1,1 @@
+"""Importers: what others publish of models and prices, read into entries of this registry."""
