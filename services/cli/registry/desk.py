@@ -9,10 +9,11 @@ import click
 from services.cli.event_log import list_schemas
 from services.cli.reach import reach_event_log
 from services.cli.settings import ProcessSettings
-from services.registry.library import Library, Volume
+from services.registry.library import Library
 from services.registry.seed import seed_history
 from services.registry.service import SCHEMA
 from services.registry.settings import RegistrySettings
+from services.registry.volume import Volume
 from shared.clock import SystemClock
 from shared.contracts.topics import TOPICS
 from shared.errors import InvalidFieldError, LLMRingError

@@ -14,8 +14,9 @@ from services.cli.registry.tables import print_changes, print_table, show_cell
 from services.cli.settings import load_settings
 from services.registry.changes import list_changes, list_provider_changes
 from services.registry.difference import compare
-from services.registry.library import Library, Volume
+from services.registry.library import Library
 from services.registry.snapshot import decode_snapshot, encode_provider_file, show_model
+from services.registry.volume import Volume
 from shared.clock import SystemClock, rfc3339
 from shared.contracts.registry import Snapshot, VersionListing
 from shared.pricing.names import NameIndex, split_name
