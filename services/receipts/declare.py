@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 from services.receipts.append import Draft, append_receipts
+from services.receipts.log import ReceiptLog
 from services.receipts.payload import usage_facts
 from services.receipts.signer import Signer
 from services.receipts.store.receipts import ReceiptRow, find_receipt
@@ -41,6 +42,7 @@ class Declarations:
         database: of the schema `receipts`.
         event_log: takes `receipts.issued`.
         signer: signs.
+        log: the Merkle log of all receipts.
         pricebook: prices what comes without a cost.
         clock: for `issued_at` and `received_at`.
         max_skew: how far ahead a declared time may be.
@@ -52,6 +54,7 @@ class Declarations:
         database: Database,
         event_log: EventLog,
         signer: Signer,
+        log: ReceiptLog,
         pricebook: Pricebook,
         clock: Clock,
         max_skew: timedelta,
@@ -59,6 +62,7 @@ class Declarations:
         self._database = database
         self._event_log = event_log
         self._signer = signer
+        self._log = log
         self._pricebook = pricebook
         self._clock = clock
         self._max_skew = max_skew
@@ -109,6 +113,7 @@ class Declarations:
                 [draft],
                 sequences=sequences,
                 signer=self._signer,
+                log=self._log,
                 event_log=self._event_log,
                 issued_at=self._clock.now(),
             )

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from services.receipts.append import Draft, append_receipts
+from services.receipts.log import ReceiptLog
 from services.receipts.payload import usage_facts
 from services.receipts.signer import Signer
 from services.receipts.store.receipts import list_receipted_logs
@@ -37,6 +38,7 @@ class Issuer:
         event_log: takes `receipts.issued` and `usage.dead`.
         positions: fences each slice, so that it is applied once whoever delivers it.
         signer: signs.
+        log: the Merkle log of all receipts.
         clock: for `issued_at`.
     """
 
@@ -47,12 +49,14 @@ class Issuer:
         event_log: EventLog,
         positions: PostgresPositions,
         signer: Signer,
+        log: ReceiptLog,
         clock: Clock,
     ) -> None:
         self._database = database
         self._event_log = event_log
         self._positions = positions
         self._signer = signer
+        self._log = log
         self._clock = clock
 
     async def issue_receipts(self, taken: Slice) -> None:
@@ -95,6 +99,7 @@ class Issuer:
             fresh,
             sequences=sequences,
             signer=self._signer,
+            log=self._log,
             event_log=self._event_log,
             issued_at=self._clock.now(),
         )

@@ -20,7 +20,7 @@ from services.receipts.store.receipts import (
 from shared.clock import parse_rfc3339
 from shared.contracts.receipts import Receipt, ReceiptPage
 from shared.errors import InvalidFieldError, NotFoundError
-from shared.postgres import Database
+from shared.postgres import Connection, Database
 from shared.proofs.receipt import SignedPayload, build_receipt
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,15 +56,8 @@ class Reading:
         Raises:
             NotFoundError: the account has none of that id; also where it is no UUID at all.
         """
-        try:
-            named = UUID(receipt_id)
-        except ValueError:
-            raise _not_found() from None
         async with self._database.connection() as connection:
-            row = await find_receipt(connection, account_id, named)
-        if row is None or str(named) != receipt_id.lower():
-            raise _not_found()
-        return as_receipt(row)
+            return as_receipt(await find_own_receipt(connection, account_id, receipt_id))
 
     async def await_recorded(self, account_id: UUID, log_id: UUID) -> ReceiptRow:
         """The receipt of a usage record, once the issuer has written it.
@@ -117,6 +110,22 @@ class Reading:
         return ReceiptPage(
             receipts=[as_receipt(row) for row in page], next=_write_cursor(page[-1]) if more else None
         )
+
+
+async def find_own_receipt(connection: Connection, account_id: UUID, receipt_id: str) -> ReceiptRow:
+    """One receipt of an account by its id.
+
+    Raises:
+        NotFoundError: the account has none of that id; also where it is no UUID at all.
+    """
+    try:
+        named = UUID(receipt_id)
+    except ValueError:
+        raise _not_found() from None
+    row = await find_receipt(connection, account_id, named)
+    if row is None or str(named) != receipt_id.lower():
+        raise _not_found()
+    return row
 
 
 def as_receipt(row: ReceiptRow) -> Receipt:

@@ -6,13 +6,16 @@ from typing import Final
 
 from services.receipts.declare import Declarations
 from services.receipts.issue import Issuer
+from services.receipts.log import ReceiptLog
+from services.receipts.prove import Proving
 from services.receipts.read import Reading
+from services.receipts.routes.log import build_log_routes
 from services.receipts.routes.receipts import build_receipt_routes
 from services.receipts.routes.verify import build_public_routes
 from services.receipts.settings import ReceiptsSettings
 from services.receipts.signer import Signer
 from services.receipts.verify import Verification
-from services.receipts.worker import build_issuer
+from services.receipts.worker import build_adopter, build_issuer
 from shared.clock import Clock
 from shared.event_log.consumer import Pace
 from shared.event_log.port import EventLog
@@ -57,10 +60,12 @@ def build_receipts(
     """
     settings = settings or ReceiptsSettings()
     signer = Signer(database, settings, clock)
+    log = ReceiptLog(database, signer, settings.log_origin, clock)
     declarations = Declarations(
         database=database,
         event_log=event_log,
         signer=signer,
+        log=log,
         pricebook=pricebook,
         clock=clock,
         max_skew=timedelta(seconds=settings.max_skew_s),
@@ -73,25 +78,25 @@ def build_receipts(
             [
                 *build_receipt_routes(declarations, reading),
                 *build_public_routes(Verification(database)),
+                *build_log_routes(Proving(database)),
             ],
             service="receipts",
             principals=principals,
             version=version,
         ),
-        workers=[
-            Worker("pricebook", lambda stop: pricebook.follow(event_log, stop))
-            if alone
-            else _issuer(
-                database=database,
-                event_log=event_log,
-                signer=signer,
-                clock=clock,
-                pace=pace,
-                settings=settings,
-            )
-        ],
+        workers=[Worker("pricebook", lambda stop: pricebook.follow(event_log, stop))]
+        if alone
+        else _issuing(
+            database=database,
+            event_log=event_log,
+            signer=signer,
+            log=log,
+            clock=clock,
+            pace=pace,
+            settings=settings,
+        ),
         pings={"database": database.ping, "event_log": event_log.ping},
-        on_start=[signer.open],
+        on_start=[signer.open, log.open],
     )
 
 
@@ -107,32 +112,38 @@ def build_issuing(
     Its first step at start opens the signing key, as that of `build_receipts` does.
     """
     signer = Signer(database, settings, clock)
+    log = ReceiptLog(database, signer, settings.log_origin, clock)
     return Service(
         name="issuer",
-        workers=[
-            _issuer(
-                database=database,
-                event_log=event_log,
-                signer=signer,
-                clock=clock,
-                pace=None,
-                settings=settings,
-            )
-        ],
+        workers=_issuing(
+            database=database,
+            event_log=event_log,
+            signer=signer,
+            log=log,
+            clock=clock,
+            pace=None,
+            settings=settings,
+        ),
         pings={"database": database.ping, "event_log": event_log.ping},
-        on_start=[signer.open],
+        on_start=[signer.open, log.open],
     )
 
 
-def _issuer(
+def _issuing(
     *,
     database: Database,
     event_log: EventLog,
     signer: Signer,
+    log: ReceiptLog,
     clock: Clock,
     pace: Pace | None,
     settings: ReceiptsSettings,
-) -> Worker:
+) -> list[Worker]:
     positions = PostgresPositions(database, SCHEMA.name)
-    issuer = Issuer(database=database, event_log=event_log, positions=positions, signer=signer, clock=clock)
-    return build_issuer(issuer, event_log, positions, max_records=settings.issuer_batch, pace=pace)
+    issuer = Issuer(
+        database=database, event_log=event_log, positions=positions, signer=signer, log=log, clock=clock
+    )
+    return [
+        build_issuer(issuer, event_log, positions, max_records=settings.issuer_batch, pace=pace),
+        build_adopter(log),
+    ]

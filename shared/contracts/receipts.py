@@ -89,6 +89,36 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key_status: VerdictKeyStatus | None = None
 
 
+class Inclusion(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to `GET /api/v1/receipts/{receipt_id}/proof`: the receipt is a leaf of the log.
+
+    Attributes:
+        leaf_index: its place, from 0. The leaf is the RFC 8785 form of the receipt's payload.
+        tree_size: of the checkpoint.
+        hashes: the audit path (RFC 9162, section 2.1.3), from the leaf's sibling upwards, in base64.
+        checkpoint: the signed note over the tree.
+    """
+
+    leaf_index: int
+    tree_size: int
+    hashes: list[str]
+    checkpoint: str
+
+
+class Consistency(msgspec.Struct, frozen=True, kw_only=True, rename={"old_size": "from", "tree_size": "to"}):
+    """Answer to `GET /api/v1/receipts/consistency`: the log of one size begins with that of another.
+
+    Attributes:
+        hashes: the proof (RFC 9162, section 2.1.4), in base64.
+        checkpoint: the signed note over the larger tree, where that is the newest one; else null.
+    """
+
+    old_size: int
+    tree_size: int
+    hashes: list[str]
+    checkpoint: str | None
+
+
 class ReceiptIssued(msgspec.Struct, frozen=True, kw_only=True):
     """Event `receipts.issued`, keyed by account. Sent at least once: tell repeats by `receipt_id`.
 

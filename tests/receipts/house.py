@@ -16,6 +16,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
 from services.receipts.issue import GROUP, Issuer
+from services.receipts.log import ReceiptLog
 from services.receipts.service import SCHEMA, build_receipts
 from services.receipts.settings import ReceiptsSettings
 from services.receipts.signer import Signer
@@ -220,6 +221,7 @@ async def build_house(
         event_log=event_log,
         positions=PostgresPositions(database, SCHEMA.name),
         signer=signer,
+        log=ReceiptLog(database, signer, settings.log_origin, clock),
         clock=clock,
     )
     return House(database, event_log, signer, issuer, service, clock)

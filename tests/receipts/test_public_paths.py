@@ -156,6 +156,11 @@ async def test_the_paths_are_described(house: House) -> None:
         "/api/v1/receipts/verify",
         "/api/v1/receipts/public-keys.json",
         "/api/v1/receipts/public-key.pem",
+        "/api/v1/receipts/{receipt_id}/proof",
+        "/api/v1/receipts/checkpoint",
+        "/api/v1/receipts/consistency",
+        "/api/v1/receipts/tile/{name}",
+        "/api/v1/receipts/verifier-keys.txt",
     }
     body = paths["/api/v1/receipts"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert "input_tokens" in body["oneOf"][0]["properties"]

@@ -95,7 +95,7 @@ async def test_receipts_and_logs_of_others_do_not_exist(house: House) -> None:
 
 @pytest.mark.parametrize(
     "receipt_id",
-    ["x", "1", "checkpoint", "0" * 400, "%00", "%F0%9F%98%80", "{" + str(A) + "}", f"urn:uuid:{A}", A.hex],
+    ["x", "1", "checkpoints", "0" * 400, "%00", "%F0%9F%98%80", "{" + str(A) + "}", f"urn:uuid:{A}", A.hex],
 )
 async def test_an_id_that_is_none_is_not_found(house: House, receipt_id: str) -> None:
     with pytest.raises(NotFoundError, match="no such receipt"):
