@@ -9,6 +9,7 @@ from services.audit.findings import Findings
 from services.audit.stream import Stream
 from services.ingest.store.audit import StoredFigures
 from services.receipts.audit import Receipted
+from services.receipts.issue import LATE
 
 
 class Record(NamedTuple):
@@ -21,6 +22,7 @@ class Record(NamedTuple):
     figures: bytes
     answered_cost: str | None
     answered_figures: bytes | None
+    is_late: bool
 
     @property
     def place(self) -> tuple[int, int]:
@@ -124,16 +126,30 @@ def _compare_row(there: _OfOneKey, around: Surroundings, findings: Findings) -> 
 
 
 def _list_expected(accepted: list[Record], around: Surroundings) -> set[tuple[str | None, bytes | None]]:
-    """What the row may hold: of records that came twice the first; after one set aside, the next too."""
+    """What the row may hold: of records that came twice the first; after one set aside, the next too.
+
+    Where that is no cost, the first one that was found later.
+    """
+    expected = _list_first([each for each in accepted if not each.is_late], around)
+    late = _list_first([each for each in accepted if each.is_late and around.is_rated(each)], around)
+    if not late or (expected and all(cost is not None for cost, _ in expected)):
+        return expected
+    return {each for each in expected if each[0] is not None} | late
+
+
+def _list_first(accepted: list[Record], around: Surroundings) -> set[tuple[str | None, bytes | None]]:
     expected: set[tuple[str | None, bytes | None]] = set()
     settled: set[int] = set()
     for each in accepted:
         if each.partition in settled:
             continue
+        is_set_aside = each.place in around.set_aside
+        if is_set_aside and each.is_late:
+            continue  # the record itself stays as it was
         expected.add((each.cost, each.figures))
         if each.answered_figures is not None:
             expected.add((each.answered_cost, each.answered_figures))
-        if each.place not in around.set_aside:
+        if not is_set_aside:
             settled.add(each.partition)
     return expected
 
@@ -144,12 +160,19 @@ def _compare_receipts(there: _OfOneKey, around: Surroundings, findings: Findings
         if stored and not there.is_on_its_way and key not in around.receipts_set_aside:
             findings.differ("receipt_missing", key, "there is a row, and no receipt")
         return
-    for receipt in receipted[1:]:
-        findings.differ("receipt_doubled", key, f"{receipt.receipt_id} beside {receipted[0].receipt_id}")
+    by_revision: dict[int, Receipted] = {}
     for receipt in receipted:
-        if not receipt.is_its_own:
+        if by_revision.setdefault(receipt.revision, receipt) is not receipt:
+            told = f"{receipt.receipt_id} beside {by_revision[receipt.revision].receipt_id}"
+            findings.differ("receipt_doubled", key, told)
+    is_due = bool(stored) and stored[0].is_repriced and LATE not in by_revision
+    if is_due and not there.is_on_its_way and key not in around.receipts_set_aside:
+        findings.differ("receipt_missing", key, "its cost was found later, and no receipt states it")
+    for receipt in receipted:
+        first = by_revision.get(0) if receipt.revision else None
+        if not receipt.is_its_own or receipt.supersedes != (str(first.receipt_id) if first else None):
             findings.differ("receipt_misstated", key, f"{receipt.receipt_id} states something else")
-        elif stored and not _are_equal(receipt.cost, stored[0].cost):
+        elif stored and not _states_cost(receipt, stored[0], there, around):
             told = f"{receipt.receipt_id} states {receipt.cost}, the row has {stored[0].cost}"
             findings.differ("receipt_wrong_cost", key, told)
     # One that is rated and not set aside is called lost already; one that is not rated yet is on its way.
@@ -157,6 +180,15 @@ def _compare_receipts(there: _OfOneKey, around: Surroundings, findings: Findings
         around.is_rated(each) and each.place in around.set_aside for each in there.accepted
     ):
         findings.differ("receipt_without_record", key, f"{receipted[0].receipt_id} is for no stored record")
+
+
+def _states_cost(receipt: Receipted, row: StoredFigures, there: _OfOneKey, around: Surroundings) -> bool:
+    """Whether a receipt states the cost of its row, as that is or was."""
+    if row.is_repriced and receipt.revision < LATE:
+        return receipt.cost is None
+    if receipt.revision and not row.is_repriced:  # it was issued right before the row was written
+        return any(each.is_late and not around.is_rated(each) for each in there.accepted)
+    return _are_equal(receipt.cost, row.cost)
 
 
 def _are_equal(one: str | None, other: str | None) -> bool:

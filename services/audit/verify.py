@@ -188,6 +188,7 @@ def _entry(accepted: Accepted) -> Record:
         *accepted.expected,
         None if answered is None else answered.cost,
         None if answered is None else answered.figures,
+        accepted.is_late,
     )
 
 

@@ -11,7 +11,6 @@ from litestar.params import FromPath, QueryParameter, RawBody
 from litestar.types import ControllerRouterHandler
 
 from services.auth.admin import AccountAdmin
-from services.auth.bodies import read_body
 from services.auth.messages import (
     MAX_PAGE,
     AccountChange,
@@ -22,11 +21,12 @@ from services.auth.messages import (
     Registered,
     RegisterRequest,
 )
-from services.auth.openapi import describe_body, describe_problems
 from services.auth.register import Registration
 from services.auth.tiers import TIERS
 from services.auth.verify import KeyVerification
 from shared.contracts.keys import SCOPE_GATEWAY, SCOPE_OPERATOR, KeyLookup, Principal, Verification
+from shared.web.bodies import read_body
+from shared.web.openapi import describe_body, describe_problems
 from shared.web.principal import require_scope
 
 VERIFY_PATH = "/internal/keys/verify"

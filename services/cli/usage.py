@@ -1,4 +1,4 @@
-"""`llmring-api usage`: make what is derived from the records anew."""
+"""`llmring-api usage`: make what is derived from the records anew, and price what had no price."""
 
 import contextlib
 import sys
@@ -10,6 +10,7 @@ import click
 from services.audit.words import describe_rollup
 from services.cli.prices import open_pricebook
 from services.cli.reach import finish, reach_event_log, reach_existing_database
+from services.cli.reprice import reprice
 from services.cli.settings import ProcessSettings, load_settings
 from services.ingest.rebuild import Rebuilt, rebuild_rollups
 from services.ingest.record import Recorder
@@ -28,7 +29,10 @@ _LONGEST_DAY: Final = timedelta(minutes=10)
 
 @click.group()
 def usage() -> None:
-    """Rebuild what is derived from usage records."""
+    """Rebuild what is derived from usage records, and price what had no price."""
+
+
+usage.add_command(reprice)
 
 
 @usage.command()

@@ -68,6 +68,7 @@ ROWS: Final = (
     Row("/api/v1/register", "auth", Access.IGNORED),
     Row("/api/v1/cli/register", "auth", Access.IGNORED),
     Row("/api/v1/admin", "auth", Access.REQUIRED, below=True, patience=LONGEST_PATIENCE),
+    Row("/api/v1/admin/usage", "ingest", Access.REQUIRED, below=True, patience=LONGEST_PATIENCE),
 )
 
 SERVICES: Final = tuple(dict.fromkeys(row.service for row in ROWS))

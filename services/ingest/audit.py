@@ -51,6 +51,7 @@ class Accepted(NamedTuple):
         offset: where it is.
         expected: by the registry version that it names.
         as_answered: by its own word, where that is another one: its caller was told so.
+        is_late: it gives a record that had no cost the one that was found later.
     """
 
     key: bytes
@@ -58,6 +59,7 @@ class Accepted(NamedTuple):
     offset: int
     expected: Expected
     as_answered: Expected | None
+    is_late: bool
 
 
 class Unreadable(NamedTuple):
@@ -106,6 +108,7 @@ async def _appraise(
         record.offset,
         Expected(repriced.cost, figures_of(repriced)),
         None if repriced is event else Expected(event.cost, figures_of(event)),
+        event.repriced_at is not None,
     )
 
 

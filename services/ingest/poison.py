@@ -86,10 +86,12 @@ def _normalize(event: UsageLogged) -> None:
         # Rollups take their buckets from the clock face, so it must be that of UTC.
         event.occurred_at = event.occurred_at.astimezone(UTC)
         event.received_at = event.received_at.astimezone(UTC)
+        if event.repriced_at is not None:
+            event.repriced_at = event.repriced_at.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise PoisonError(f"client_cost or an instant {error}") from None
-    for at in (event.occurred_at, event.received_at):
-        if not EARLIEST_AT <= at <= LATEST_AT:
+    for at in (event.occurred_at, event.received_at, event.repriced_at):
+        if at is not None and not EARLIEST_AT <= at <= LATEST_AT:
             raise PoisonError(f"{at} cannot be stored")
     if event.client_cost is not None and event.client_cost.startswith("-"):
         raise PoisonError("client_cost is negative")

@@ -3,6 +3,8 @@
 One transaction holds the position, the rows, the rollups and what idempotency keys stand for. Only rows that
 were not there before reach the rollups and the next topic, so a record that is delivered, or was appended,
 more than once counts once. An event with the log id of another body is set aside in `usage.dead`.
+
+A cost that was found later comes as the same record with `repriced_at`. It counts where the row has no cost.
 """
 
 import asyncio
@@ -14,12 +16,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from services.ingest.apply_late_costs import apply_late_costs
 from services.ingest.poison import PoisonError, read_event
 from services.ingest.reprice import OnUnknownVersion, reprice
 from services.ingest.rollup import roll_up
 from services.ingest.store.claims import Claim, follow_records, list_claims
 from services.ingest.store.logs import RecordKey, insert_logs
-from services.ingest.store.rollups import add_latencies, add_sums
+from services.ingest.store.rollups import add_latencies, add_sums, delete_empty
 from services.ingest.watermark import Watermark
 from shared.clock import Clock
 from shared.contracts.topics import USAGE_LOGGED, USAGE_RATED
@@ -29,7 +32,7 @@ from shared.event_log.port import EventLog, Record, Slice, StoredRecord
 from shared.event_log.positions import PostgresPositions
 from shared.postgres import Connection, Database
 from shared.pricebook.pricebook import Pricebook
-from shared.telemetry.metrics import RECORDS_RATED, RECORDS_UNPRICED
+from shared.telemetry.metrics import RECORDS_RATED, RECORDS_REPRICED, RECORDS_UNPRICED
 
 RATER = "rater"
 _YIELD_EVERY = 50
@@ -110,25 +113,38 @@ class Recorder:
                 expected=accepted.expected,
                 next_offset=accepted.next_offset,
             )
-            new = await insert_logs(connection, [each.event for each in priced])
+            first = [each for each in priced if each.event.repriced_at is None]
+            late = [each for each in priced if each.event.repriced_at is not None]
+            new = await insert_logs(connection, [each.event for each in first])
             fresh: list[Priced] = []
             repeated: list[Priced] = []
-            for each in priced:
+            for each in first:
                 (fresh if each.key in new else repeated).append(each)
                 new.discard(each.key)
-            rollup = roll_up(each.event for each in fresh)
-            await add_sums(connection, rollup.sums)
-            await add_latencies(connection, rollup.latencies)
+            costs = await apply_late_costs(connection, [each.event for each in late])
+            fresh_or_late = [*fresh, *(late[place] for place in (*costs.inserted, *costs.before))]
+            await self._add_up(fresh_or_late, list(costs.before.values()), connection)
             if self._follow_records:
                 await follow_records(connection, _claims_of(fresh))
             poison += await self._find_contradictions(connection, repeated)
+            for place in costs.foreign:
+                poison.append(Poison(late[place].source, "it states other facts than its record"))
             # Before the commit: if it fails, the slice comes again and is published again, which the next
             # consumer passes over. After it, a crash in between would lose the event.
             await self._set_aside(poison)
-            await self._publish(fresh)
+            await self._publish(fresh_or_late)
         if self._watermark is not None:
             self._watermark.applied(accepted.partition, accepted.next_offset)
         _count([each.event for each in fresh])
+        RECORDS_REPRICED.inc(len(costs.before))
+
+    async def _add_up(
+        self, counted: Sequence[Priced], unpriced: Sequence[UsageLogged], connection: Connection
+    ) -> None:
+        rollup = roll_up((each.event for each in counted), unpriced)
+        await add_sums(connection, rollup.sums)
+        await add_latencies(connection, rollup.latencies)
+        await delete_empty(connection, rollup.left)
 
     async def _price_all(self, records: Sequence[StoredRecord]) -> tuple[list[Priced], list[Poison]]:
         """Read records and price them again; also those that can never be processed."""

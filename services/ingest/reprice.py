@@ -27,9 +27,23 @@ async def reprice(
             the event. None: a record whose version is unknown is poison.
 
     Raises:
-        PoisonError: there is no such version, or the event's own amounts cannot be stored.
+        PoisonError: there is no such version, or the event's own amounts cannot be stored. Or it tells of a
+            cost that was found later, and there is none.
         UnavailableError: the registry is away.
     """
+    if event.repriced_at is None:
+        return await _price(event, pricebook, on_unknown)
+    if event.registry_version is None or event.client_cost is not None:
+        raise PoisonError("its cost was found later, and not by a registry version")
+    priced = await _price(event, pricebook, on_unknown)
+    if priced.cost is None:
+        raise PoisonError(f"its cost was found later, and registry version {event.registry_version} has none")
+    return priced
+
+
+async def _price(
+    event: UsageLogged, pricebook: Pricebook, on_unknown: OnUnknownVersion | None
+) -> UsageLogged:
     try:
         edition = (
             await pricebook.in_force(event.occurred_at)

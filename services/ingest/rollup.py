@@ -1,6 +1,6 @@
 """Usage records folded into what statistics add up: pure, in UTC days and in quarters of an hour."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -57,10 +57,14 @@ class Rollup(NamedTuple):
     """What a batch of records adds to the rollups, in the order of the tables' keys.
 
     The order is the same for every writer, so that two of them cannot wait for each other.
+
+    Attributes:
+        left: rows that records were taken out of: with no records any more they must not stay.
     """
 
     sums: list[tuple[RollupKey, Sums]]
     latencies: list[tuple[RollupKey, int, int]]
+    left: list[RollupKey]
 
 
 def model_group_of(event: UsageLogged) -> str:
@@ -68,43 +72,68 @@ def model_group_of(event: UsageLogged) -> str:
     return event.model_key or f"{fold_provider(event.provider)}:{event.model}"
 
 
-def roll_up(events: Iterable[UsageLogged]) -> Rollup:
-    """Fold records into rows of both grains."""
+def roll_up(added: Iterable[UsageLogged], unpriced: Sequence[UsageLogged] = ()) -> Rollup:
+    """Fold records into rows of both grains.
+
+    Args:
+        added: to be counted.
+        unpriced: were counted without a cost, and are not to be any more: with their cost they are among
+            `added`.
+    """
     sums: dict[RollupKey, Sums] = {}
     latencies: dict[tuple[RollupKey, int], int] = {}
-    for event in events:
-        at = event.occurred_at
-        quarter_at = at.replace(minute=at.minute - at.minute % 15, second=0, microsecond=0)
-        day_at = at.replace(hour=0, minute=0, second=0, microsecond=0)
-        group = model_group_of(event)
-        names = (fold_provider(event.provider), group, event.origin or "", event.alias or "")
-        cost = None if event.cost is None else Decimal(event.cost)
-        for grain, bucket_at in ((DAY, day_at), (QUARTER, quarter_at)):
-            key = RollupKey(event.account_id, grain, bucket_at, *names)
-            row = sums.get(key)
-            if row is None:
-                row = sums[key] = Sums()
-            _add(row, event, cost)
-            if event.latency_ms is not None:
-                bucket = bucket_of(event.latency_ms)
-                whole = RollupKey(event.account_id, grain, bucket_at, "", "", "", "")
-                for counted in ((key, bucket), (whole, bucket)):
-                    latencies[counted] = latencies.get(counted, 0) + 1
+    for event in added:
+        _fold(event, 1, sums, latencies)
+    for event in unpriced:
+        _fold(event, -1, sums, latencies)
     return Rollup(
         sorted(sums.items(), key=lambda item: item[0]),
-        sorted((key, bucket, requests) for (key, bucket), requests in latencies.items()),
+        sorted((key, bucket, requests) for (key, bucket), requests in latencies.items() if requests),
+        sorted({key for event in unpriced for key in _keys_of(event)}),
     )
 
 
-def _add(row: Sums, event: UsageLogged, cost: Decimal | None) -> None:
-    row.requests += 1
+def _keys_of(event: UsageLogged) -> tuple[RollupKey, RollupKey]:
+    at = event.occurred_at
+    quarter_at = at.replace(minute=at.minute - at.minute % 15, second=0, microsecond=0)
+    day_at = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    names = (
+        fold_provider(event.provider),
+        model_group_of(event),
+        event.origin or "",
+        event.alias or "",
+    )
+    return (
+        RollupKey(event.account_id, DAY, day_at, *names),
+        RollupKey(event.account_id, QUARTER, quarter_at, *names),
+    )
+
+
+def _fold(
+    event: UsageLogged, sign: int, sums: dict[RollupKey, Sums], latencies: dict[tuple[RollupKey, int], int]
+) -> None:
+    cost = None if event.cost is None else Decimal(event.cost)
+    for key in _keys_of(event):
+        row = sums.get(key)
+        if row is None:
+            row = sums[key] = Sums()
+        _add(row, event, cost, sign)
+        if event.latency_ms is not None:
+            bucket = bucket_of(event.latency_ms)
+            whole = RollupKey(event.account_id, key.grain, key.bucket_at, "", "", "", "")
+            for counted in ((key, bucket), (whole, bucket)):
+                latencies[counted] = latencies.get(counted, 0) + sign
+
+
+def _add(row: Sums, event: UsageLogged, cost: Decimal | None, sign: int) -> None:
+    row.requests += sign
     if cost is None:
-        row.unpriced_requests += 1
+        row.unpriced_requests += sign
     else:
         row.cost = EXACT.add(row.cost, cost)
-    row.input_tokens += event.input_tokens
-    row.output_tokens += event.output_tokens
-    row.cached_input_tokens += event.cached_input_tokens
+    row.input_tokens += sign * event.input_tokens
+    row.output_tokens += sign * event.output_tokens
+    row.cached_input_tokens += sign * event.cached_input_tokens
     if event.latency_ms is not None:
-        row.timed_requests += 1
-        row.latency_ms += event.latency_ms
+        row.timed_requests += sign
+        row.latency_ms += sign * event.latency_ms

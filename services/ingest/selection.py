@@ -21,3 +21,15 @@ class LogQuery(NamedTuple):
     start_at: datetime | None
     end_at: datetime | None
     filters: Filters
+
+
+class UnpricedQuery(NamedTuple):
+    """Which records without a cost are asked for, of all accounts or one: `start_at <= occurred_at < end_at`.
+
+    `model` is a name as it was sent, or as for `Filters`.
+    """
+
+    start_at: datetime
+    end_at: datetime
+    account_id: UUID | None = None
+    model: str | None = None

@@ -10,9 +10,11 @@ from services.ingest.claim_cache import ClaimCache
 from services.ingest.claim_memory import Backlog, ClaimMemory
 from services.ingest.elsewhere import Elsewhere, SharedMarks
 from services.ingest.presence import Presence
+from services.ingest.price_late import LatePricing
 from services.ingest.record import RATER, Recorder
 from services.ingest.routes.log import build_documented, build_fast_lanes
 from services.ingest.routes.reads import build_reads
+from services.ingest.routes.reprice import build_reprice
 from services.ingest.settings import IngestSettings
 from services.ingest.watermark import Watermark
 from services.ingest.worker import build_rater
@@ -114,12 +116,20 @@ def build_ingest(
         workers.append(
             build_rater(recorder, event_log, positions, max_records=settings.rater_batch, pace=pace)
         )
+    pricing = LatePricing(
+        database=database,
+        presence=presence,
+        event_log=event_log,
+        pricebook=pricebook,
+        clock=clock,
+        watermark=watermark,
+    )
     reads = build_reads(database, presence, watermark, clock, timedelta(milliseconds=settings.read_wait_ms))
     return Service(
         name="ingest",
         app=build_app(
             "LLMRing usage",
-            reads,
+            [*reads, build_reprice(pricing)],
             service="ingest",
             lanes=build_fast_lanes(acceptance, principals),
             principals=principals,

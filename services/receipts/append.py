@@ -39,6 +39,8 @@ class Draft(NamedTuple):
     Attributes:
         receipt_id: None for a new time-ordered one.
         headers: travel with the event, such as the trace context.
+        revision: of the record: 0 as it was accepted, 1 with the cost that was found later.
+        supersedes: the receipt of the same record that this one replaces; stands in the facts as well.
     """
 
     account_id: UUID
@@ -49,6 +51,8 @@ class Draft(NamedTuple):
     receipt_id: UUID | None = None
     request_sha256: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    revision: int = 0
+    supersedes: UUID | None = None
 
 
 class _Issue(NamedTuple):
@@ -153,6 +157,7 @@ def _sign(draft: Draft, number: int, key: SigningKey, issue: _Issue) -> ReceiptR
         payload=payload,
         signature=signature,
         request_sha256=draft.request_sha256,
+        revision=draft.revision,
     )
 
 
@@ -166,5 +171,6 @@ def _announce(row: ReceiptRow, draft: Draft) -> Record:
         key_id=row.key_id,
         payload_sha256=hashlib.sha256(row.payload).hexdigest(),
         issued_at=row.issued_at,
+        supersedes=draft.supersedes,
     )
     return Record(str(row.account_id).encode(), _event_encoder.encode(event), draft.headers)

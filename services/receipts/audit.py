@@ -28,12 +28,16 @@ class Receipted(NamedTuple):
         key: account id and log id, 16 bytes each.
         receipt_id: its name.
         cost: as it is signed, in plain notation.
+        revision: 0, or 1 for the receipt of a cost that was found later.
+        supersedes: the receipt that it replaces by its own word.
         is_its_own: what is signed names the same account, record, receipt and number as the row.
     """
 
     key: bytes
     receipt_id: UUID
     cost: str | None
+    revision: int
+    supersedes: str | None
     is_its_own: bool
 
 
@@ -43,6 +47,7 @@ class _Signed(msgspec.Struct):
     receipt_id: str
     account_sequence: int
     cost: str | None
+    supersedes: str | None = None
 
 
 class _Named(msgspec.Struct):
@@ -106,14 +111,14 @@ def _compare(row: RecordedRow) -> Receipted:
     try:
         signed = _signed_decoder.decode(row.payload)
     except (ValueError, RecursionError):
-        return Receipted(key, row.receipt_id, None, is_its_own=False)
+        return Receipted(key, row.receipt_id, None, row.revision, None, is_its_own=False)
     is_its_own = (signed.account_id, signed.log_id, signed.receipt_id, signed.account_sequence) == (
         str(row.account_id),
         str(row.log_id),
         str(row.receipt_id),
         row.account_sequence,
     )
-    return Receipted(key, row.receipt_id, signed.cost, is_its_own)
+    return Receipted(key, row.receipt_id, signed.cost, row.revision, signed.supersedes, is_its_own)
 
 
 @asynccontextmanager

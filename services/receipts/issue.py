@@ -1,4 +1,7 @@
-"""One receipt for each rated usage record, exactly one, whatever is delivered twice."""
+"""One receipt for each rated usage record, exactly one, whatever is delivered twice.
+
+A record whose cost was found later is rated once more, and gets one more receipt, which names the first one.
+"""
 
 import asyncio
 from typing import Final
@@ -10,7 +13,7 @@ from services.receipts.append import Draft, append_receipts
 from services.receipts.log import ReceiptLog
 from services.receipts.payload import usage_facts
 from services.receipts.signer import Signer
-from services.receipts.store.receipts import list_receipted_logs
+from services.receipts.store.receipts import Newest, list_newest
 from services.receipts.store.sequences import lock_sequences
 from shared.clock import Clock
 from shared.contracts.receipts import RECORDED
@@ -18,13 +21,20 @@ from shared.contracts.usage import EARLIEST_AT, LATEST_AT, UsageRated
 from shared.event_log.dead_letter import PASSES_ON_BYTES, Poison, dead_letter, size_of
 from shared.event_log.port import EventLog, Slice, StoredRecord
 from shared.event_log.positions import PostgresPositions
+from shared.ids import uuid7
 from shared.postgres import Connection, Database
 from shared.telemetry.metrics import RECEIPTS_ISSUED
 
 GROUP: Final = "issuer"
 EVENT_VERSION: Final = 1
+LATE: Final = 1
+"""The revision of a record whose cost was found later. As it was accepted it is 0."""
+
 READ_AT_ONCE: Final = 64
 """Records read before others on the event loop get their turn: about one millisecond."""
+
+Revision = tuple[UUID, UUID, int]
+"""Account and log id, and which state of the record."""
 
 _decoder = msgspec.json.Decoder(UsageRated)
 _issued: Final = RECEIPTS_ISSUED.labels(RECORDED)
@@ -83,15 +93,21 @@ class Issuer:
         _issued.inc(issued)
 
     async def _issue(
-        self, connection: Connection, drafts: dict[tuple[UUID, UUID], tuple[Draft, StoredRecord]]
+        self, connection: Connection, drafts: dict[Revision, tuple[Draft, StoredRecord]]
     ) -> tuple[int, list[Poison]]:
         """How many receipts were issued, and the records that can have none."""
         if not drafts:
             return 0, []
-        sequences = await lock_sequences(connection, {account_id for account_id, _ in drafts})
+        sequences = await lock_sequences(connection, {account_id for account_id, _, _ in drafts})
         # Asked under the accounts' locks, so that the answer still holds when the receipts are inserted.
-        known = await list_receipted_logs(connection, drafts.keys())
-        fresh = [draft for log, (draft, _) in drafts.items() if log not in known]
+        newest = await list_newest(connection, {(account_id, log_id) for account_id, log_id, _ in drafts})
+        fresh: list[Draft] = []
+        for (account_id, log_id, revision), (draft, _) in drafts.items():
+            before = newest.get((account_id, log_id))
+            if before is None or before.revision < revision:
+                receipt_id = uuid7()
+                newest[account_id, log_id] = Newest(revision, receipt_id)
+                fresh.append(_name(draft, receipt_id, before))
         if not fresh:
             return 0, []
         rows, refused = await append_receipts(
@@ -104,24 +120,32 @@ class Issuer:
             issued_at=self._clock.now(),
         )
         return len(rows), [
-            Poison(drafts[draft.account_id, draft.log_id][1], reason)
+            Poison(drafts[draft.account_id, draft.log_id, draft.revision][1], reason)
             for draft, reason in refused
             if draft.log_id is not None
         ]
 
 
-async def _read(taken: Slice) -> tuple[dict[tuple[UUID, UUID], tuple[Draft, StoredRecord]], list[Poison]]:
-    """The slice's records by account and log, each once, and those that cannot be read."""
-    drafts: dict[tuple[UUID, UUID], tuple[Draft, StoredRecord]] = {}
+def _name(draft: Draft, receipt_id: UUID, before: Newest | None) -> Draft:
+    """The draft with its name, and with that of the receipt that it supersedes."""
+    if draft.revision == 0:
+        return draft._replace(receipt_id=receipt_id)
+    supersedes = None if before is None else before.receipt_id
+    facts = {**draft.facts, "supersedes": None if supersedes is None else str(supersedes)}
+    return draft._replace(receipt_id=receipt_id, facts=facts, supersedes=supersedes)
+
+
+async def _read(taken: Slice) -> tuple[dict[Revision, tuple[Draft, StoredRecord]], list[Poison]]:
+    """The slice's records by account, log and revision, each once, and those that cannot be read."""
+    drafts: dict[Revision, tuple[Draft, StoredRecord]] = {}
     poison: list[Poison] = []
     for number, record in enumerate(taken.records):
         if number % READ_AT_ONCE == READ_AT_ONCE - 1:
             await asyncio.sleep(0)
         try:
             usage = _decoder.decode(record.value or b"")
-            log = (usage.account_id, usage.log_id)
-            if log not in drafts:
-                drafts[log] = (_draft(usage, record), record)
+            draft = _draft(usage, record)
+            drafts.setdefault((usage.account_id, usage.log_id, draft.revision), (draft, record))
         except (ValueError, OverflowError, RecursionError) as error:  # msgspec's and CanonicalError included
             poison.append(Poison(record, f"{type(error).__name__}: {error}"))
     return drafts, poison
@@ -143,4 +167,5 @@ def _draft(usage: UsageRated, record: StoredRecord) -> Draft:
         occurred_at=usage.occurred_at,
         facts=usage_facts(usage),
         headers=record.headers,
+        revision=0 if usage.repriced_at is None else LATE,
     )

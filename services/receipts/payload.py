@@ -18,12 +18,16 @@ _metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 def usage_facts(usage: UsageLogged) -> Facts:
     """Everything about the usage itself. Amounts are decimal strings; of the metadata, only its digest.
 
+    `repriced_at` is there only where the cost was found later.
+
     Raises:
         CanonicalError: the metadata has no digest.
         msgspec.DecodeError: the metadata is no JSON object.
     """
     metadata = usage.metadata
+    late = {} if usage.repriced_at is None else {"repriced_at": rfc3339(usage.repriced_at)}
     return {
+        **late,
         "account_id": str(usage.account_id),
         "alias": usage.alias,
         "api_key_id": str(usage.key_id),

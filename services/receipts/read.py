@@ -14,8 +14,9 @@ from services.receipts.store.receipts import (
     Place,
     ReceiptRow,
     find_receipt,
-    find_recorded,
     list_receipts,
+    list_recorded,
+    list_superseded,
 )
 from shared.clock import parse_rfc3339
 from shared.contracts.receipts import Receipt, ReceiptPage
@@ -50,17 +51,19 @@ class Reading:
         self._database = database
         self._issue_wait = issue_wait
 
-    async def get_receipt(self, account_id: UUID, receipt_id: str) -> Receipt:
-        """One receipt by its id.
+    async def get_receipt(self, account_id: UUID, receipt_id: str) -> tuple[Receipt, UUID | None]:
+        """One receipt by its id, and the id of the one that has replaced it, if any has.
 
         Raises:
             NotFoundError: the account has none of that id; also where it is no UUID at all.
         """
         async with self._database.connection() as connection:
-            return as_receipt(await find_own_receipt(connection, account_id, receipt_id))
+            row = await find_own_receipt(connection, account_id, receipt_id)
+            superseded = await list_superseded(connection, account_id, [row.receipt_id])
+        return as_receipt(row), superseded.get(row.receipt_id)
 
     async def await_recorded(self, account_id: UUID, log_id: UUID) -> ReceiptRow:
-        """The receipt of a usage record, once the issuer has written it.
+        """The receipt of a usage record that holds now, once the issuer has written one.
 
         Raises:
             NotFoundError: the account has no such record, or no receipt of it within the wait.
@@ -70,9 +73,9 @@ class Reading:
         wait_s = _FIRST_WAIT_S
         while True:
             async with self._database.connection() as connection:
-                row = await find_recorded(connection, account_id, log_id)
-            if row is not None:
-                return row
+                rows = await list_recorded(connection, account_id, log_id)
+            if rows:
+                return rows[0]
             if loop.time() + wait_s > until:
                 raise NotFoundError("There is no receipt of such a record.")
             await asyncio.sleep(wait_s)
@@ -85,7 +88,7 @@ class Reading:
 
         Args:
             account_id: whose receipts.
-            log_id: only the receipt of this record.
+            log_id: only the receipts of this record, the one that holds first.
             period: only receipts of usage that occurred in it.
             cursor: `next` of the page before.
             limit: the most receipts on the page.
@@ -99,16 +102,23 @@ class Reading:
             before = min(before, _read_cursor(cursor))
         async with self._database.connection() as connection:
             if log_id is not None:
-                row = await find_recorded(connection, account_id, log_id)
-                rows = [] if row is None or not period.start_at <= row.occurred_at < period.end_at else [row]
+                rows = [
+                    row
+                    for row in await list_recorded(connection, account_id, log_id)
+                    if row.occurred_at >= period.start_at
+                    and Place(row.occurred_at, row.account_sequence) < before
+                ]
             else:
                 rows = await list_receipts(
                     connection, account_id, start_at=period.start_at, before=before, limit=limit + 1
                 )
-        more = len(rows) > limit
-        page = rows[:limit]
+            more = len(rows) > limit
+            page = rows[:limit]
+            superseded = await list_superseded(connection, account_id, [row.receipt_id for row in page])
         return ReceiptPage(
-            receipts=[as_receipt(row) for row in page], next=_write_cursor(page[-1]) if more else None
+            receipts=[as_receipt(row) for row in page],
+            next=_write_cursor(page[-1]) if more else None,
+            superseded_by={str(old): str(new) for old, new in superseded.items()},
         )
 
 

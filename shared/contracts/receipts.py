@@ -49,10 +49,15 @@ class ReceiptAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReceiptPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer to `GET /api/v1/receipts`, newest usage first; `next` is the next page's cursor, or null."""
+    """Answer to `GET /api/v1/receipts`, newest usage first; `next` is the next page's cursor, or null.
+
+    Attributes:
+        superseded_by: of the receipts here that a newer one of the same record replaces, which one it is.
+    """
 
     receipts: list[Receipt]
     next: str | None
+    superseded_by: dict[str, str] = {}
 
 
 class PublicKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -124,6 +129,7 @@ class ReceiptIssued(msgspec.Struct, frozen=True, kw_only=True):
 
     An event of a transaction that then failed names a receipt that does not exist; its `account_sequence` is
     given to another one. `payload_sha256` is the hash of the signed bytes, which the event does not carry.
+    `supersedes` names the receipt of the same record that this one replaces, if there is one.
     """
 
     v: int = 1
@@ -135,3 +141,4 @@ class ReceiptIssued(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str
     payload_sha256: str
     issued_at: Instant
+    supersedes: UUID | None = None

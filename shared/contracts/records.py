@@ -16,6 +16,7 @@ class LogEntry(msgspec.Struct, kw_only=True):
         cost: what every sum uses; null where the record could not be priced.
         client_cost: what the caller said it cost; null where it said nothing.
         calculated_cost: what the pinned registry version says it cost; null where that cannot price it.
+        repriced_at: when the cost of a record that could not be priced was found; null as a rule.
         conversation_id: always null: this system keeps no conversations. Clients of the reference server
             expect the field.
         state: `stored`, or `pending` while the record is accepted and not yet counted.
@@ -50,6 +51,7 @@ class LogEntry(msgspec.Struct, kw_only=True):
     metadata: ObjectOrNull
     conversation_id: str | None = None
     id_at_origin: str | None
+    repriced_at: str | None = None
     state: str = "stored"
 
 

@@ -101,6 +101,8 @@ class UsageLogged(msgspec.Struct, kw_only=True):
         metadata: the JSON object as it was sent.
         body_digest: SHA-256 of what was sent with `idempotency_key`, in Base64; None without one, and in
             events older than the field. Another body with the same key has another digest.
+        repriced_at: None in the event of acceptance. Else this event is the record once more: its cost was
+            unknown, was found later, and holds from now on. It has no `idempotency_key`.
     """
 
     v: int = 1
@@ -136,10 +138,14 @@ class UsageLogged(msgspec.Struct, kw_only=True):
     cost_status: str
     registry_version: str | None
     cost_breakdown: list[CostLine] = []
+    repriced_at: Instant | None = None
 
 
 class UsageRated(UsageLogged, kw_only=True):
-    """Event `usage.rated`: a record priced again from its pinned version, stored and rolled up."""
+    """Event `usage.rated`: a record priced again from its pinned version, stored and rolled up.
+
+    A record whose cost was found later comes twice, the second time with `repriced_at`.
+    """
 
     rated_at: Instant
 

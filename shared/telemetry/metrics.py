@@ -52,6 +52,11 @@ RECORDS_UNPRICED: Final = Counter(
     ["status"],
     registry=REGISTRY,
 )
+RECORDS_REPRICED: Final = Counter(
+    "llmring_records_repriced_total",
+    "Records whose cost was unknown when they were rated, and was found later.",
+    registry=REGISTRY,
+)
 RECEIPTS_ISSUED: Final = Counter(
     "llmring_receipts_issued_total",
     "Receipts signed and stored, by kind: 'recorded' for rated records, 'declared' on request.",

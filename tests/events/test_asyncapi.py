@@ -84,7 +84,7 @@ def test_the_page_has_the_type_the_meaning_and_an_example_of_every_field(name: s
 
 def _has_unit(field: str, kind: str) -> bool:
     is_amount = field.endswith(("cost", "usd", "usd_per_million"))
-    return kind == "date-time" or is_amount or field.endswith(("tokens", "_ms"))
+    return kind.startswith("date-time") or is_amount or field.endswith(("tokens", "_ms"))
 
 
 @pytest.mark.parametrize("topic", [topic for topic, channel in CHANNELS.items() if channel.contract])

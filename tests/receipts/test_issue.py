@@ -239,6 +239,7 @@ async def test_every_receipt_is_announced_with_the_trace_of_its_record(house: Ho
             "key_id": payload["key_id"],
             "payload_sha256": hashlib.sha256(rfc8785.dumps(payload)).hexdigest(),
             "issued_at": "2031-05-03T12:00:00Z",
+            "supersedes": None,
         }
     assert announced == {}
 

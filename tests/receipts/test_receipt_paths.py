@@ -79,7 +79,7 @@ async def test_receipts_and_logs_of_others_do_not_exist(house: House) -> None:
         assert (await refusal(*others))[0] is NotFoundError
     with pytest.raises(InvalidFieldError):
         await house.post(RECEIPTS, {"log_ids": [str(uuid4()), log_id]}, account=B)
-    empty: dict[str, object] = {"receipts": [], "next": None}
+    empty: dict[str, object] = {"receipts": [], "next": None, "superseded_by": {}}
     for query in [
         "",
         f"?log_id={log_id}",

@@ -20,16 +20,18 @@ class StoredFigures(NamedTuple):
         cost: in plain notation.
         figures: the digest of what else is counted; see `services.ingest.figures`.
         received_at: when it was accepted.
+        is_repriced: its cost was found later.
     """
 
     key: bytes
     cost: str | None
     figures: bytes
     received_at: datetime
+    is_repriced: bool
 
 
 LIST_FIGURES = f"""
-SELECT account_id, log_id, cost, {", ".join(FIGURE_COLUMNS)}
+SELECT account_id, log_id, repriced_at IS NOT NULL, cost, {", ".join(FIGURE_COLUMNS)}
   FROM usage.logs
  ORDER BY account_id, log_id
 """  # noqa: S608 - fixed text alone
@@ -40,13 +42,14 @@ async def list_figures(connection: Connection) -> AsyncIterator[list[StoredFigur
     cursor = await connection.cursor(LIST_FIGURES)
     while rows := await cursor.fetch(_FETCHED_AT_ONCE):
         batch: list[StoredFigures] = []
-        for account_id, log_id, cost, *figures in rows:
+        for account_id, log_id, is_repriced, cost, *figures in rows:
             batch.append(
                 StoredFigures(
                     account_id.bytes + log_id.bytes,
                     None if cost is None else plain(cost),
                     digest_figures(figures),
                     figures[_RECEIVED_AT],
+                    is_repriced,
                 )
             )
         yield batch

@@ -21,7 +21,8 @@ _COLUMNS = """
     log_id, occurred_at, received_at, provider, model, model_key, alias, profile, origin, input_tokens,
     output_tokens, cached_input_tokens, cache_write_5m_tokens, cache_write_1h_tokens, reasoning_tokens,
     audio_input_tokens, audio_output_tokens, service_tier, latency_ms, cost, cost_status, client_cost,
-    calculated_cost, calculated_status, registry_version, cost_breakdown, metadata, id_at_origin
+    calculated_cost, calculated_status, registry_version, cost_breakdown, metadata, id_at_origin,
+    repriced_at
 """
 
 
@@ -107,6 +108,7 @@ def _entry(row: Row) -> LogEntry:
         cost_breakdown=answer_lines(_breakdown_decoder.decode(row["cost_breakdown"])),
         metadata=NULL if row["metadata"] is None else msgspec.Raw(row["metadata"].encode()),
         id_at_origin=row["id_at_origin"],
+        repriced_at=None if row["repriced_at"] is None else rfc3339(row["repriced_at"]),
     )
 
 

@@ -69,3 +69,23 @@ async def add_latencies(connection: Connection, latencies: Sequence[tuple[Rollup
         return
     rows = [(key.account_id, key.grain.encode(), *key[2:], bucket, count) for key, bucket, count in latencies]
     await connection.execute(ADD_LATENCIES, *(list(column) for column in zip(*rows, strict=True)))
+
+
+DELETE_EMPTY = """
+DELETE FROM usage.{table} r
+USING unnest($1::uuid[], $2::"char"[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[])
+      AS k (account_id, grain, bucket_at, provider, model_group, origin, alias)
+WHERE r.account_id = k.account_id AND r.grain = k.grain AND r.bucket_at = k.bucket_at
+  AND r.names_id = usage.names_id(k.provider, k.model_group, k.origin, k.alias) AND r.requests = 0
+"""
+
+
+async def delete_empty(connection: Connection, left: Sequence[RollupKey]) -> None:
+    """Delete those of some rows that count no record any more, and their latency counts."""
+    if not left:
+        return
+    columns = [
+        list(column) for column in zip(*((*k[:1], k.grain.encode(), *k[2:]) for k in left), strict=True)
+    ]
+    for table in ("rollups", "latency_rollups"):
+        await connection.execute(DELETE_EMPTY.format(table=table), *columns)

@@ -68,7 +68,9 @@ def build_receipt_routes(declarations: Declarations, reading: Reading) -> list[H
     async def list_receipts(
         principal: NamedDependency[Principal],
         *,
-        log_id: Annotated[UUID | None, QueryParameter(description="the receipt of this record")] = None,
+        log_id: Annotated[
+            UUID | None, QueryParameter(description="the receipts of this record, the one that holds first")
+        ] = None,
         start_date: Bound = None,
         end_date: Bound = None,
         limit: Annotated[int, QueryParameter(ge=1, le=500, description="receipts to give")] = 50,
@@ -86,9 +88,14 @@ def build_receipt_routes(declarations: Declarations, reading: Reading) -> list[H
         summary="One receipt of the account",
         tags=["receipts"],
     )
-    async def get_receipt(principal: NamedDependency[Principal], receipt_id: FromPath[str]) -> Receipt:
+    async def get_receipt(
+        principal: NamedDependency[Principal], receipt_id: FromPath[str]
+    ) -> Response[Receipt]:
         require_scope(principal, SCOPE_READ)
-        return await reading.get_receipt(principal.account_id, receipt_id)
+        receipt, newer = await reading.get_receipt(principal.account_id, receipt_id)
+        # RFC 5829, section 3.2. In the receipt itself there is no room for it: all of that is signed.
+        link = f'</api/v1/receipts/{newer}>; rel="successor-version"'
+        return Response(receipt, headers={} if newer is None else {"Link": link})
 
     return [post_receipt, list_receipts, get_receipt]
 

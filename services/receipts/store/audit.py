@@ -17,11 +17,12 @@ class RecordedRow(NamedTuple):
     receipt_id: UUID
     account_sequence: int
     payload: bytes
+    revision: int
 
 
 LIST_RECORDED: Final = """
-SELECT account_id, log_id, receipt_id, account_sequence, payload
-FROM receipts.receipts WHERE kind = 'recorded' ORDER BY account_id, log_id
+SELECT account_id, log_id, receipt_id, account_sequence, payload, revision
+FROM receipts.receipts WHERE kind = 'recorded' ORDER BY account_id, log_id, revision
 """
 
 

@@ -10,7 +10,10 @@ from shared.postgres import Connection
 
 
 class ReceiptRow(NamedTuple):
-    """One row of `receipts`. `payload` is the text that was signed, byte for byte."""
+    """One row of `receipts`. `payload` is the text that was signed, byte for byte.
+
+    Of one record the receipt with the highest `revision` holds.
+    """
 
     account_id: UUID
     receipt_id: UUID
@@ -23,6 +26,14 @@ class ReceiptRow(NamedTuple):
     payload: bytes
     signature: bytes
     request_sha256: bytes | None
+    revision: int = 0
+
+
+class Newest(NamedTuple):
+    """The newest receipt of a record."""
+
+    revision: int
+    receipt_id: UUID
 
 
 class Place(NamedTuple):
@@ -45,27 +56,28 @@ async def insert_receipts(connection: Connection, rows: AsyncIterable[ReceiptRow
     )
 
 
-LIST_RECEIPTED_LOGS: Final = """
-SELECT r.account_id, r.log_id
+LIST_NEWEST: Final = """
+SELECT r.account_id, r.log_id, r.revision, r.receipt_id
 FROM unnest($1::uuid[], $2::uuid[]) AS asked (account_id, log_id)
 JOIN receipts.receipts r
   ON r.account_id = asked.account_id AND r.log_id = asked.log_id AND r.kind = 'recorded'
+ORDER BY r.revision
 """
 
 
-async def list_receipted_logs(
+async def list_newest(
     connection: Connection, logs: Collection[tuple[UUID, UUID]]
-) -> set[tuple[UUID, UUID]]:
-    """Which of these (account id, log id) have their `recorded` receipt already."""
+) -> dict[tuple[UUID, UUID], Newest]:
+    """The newest `recorded` receipt of those of these (account id, log id) that have one."""
     rows = await connection.fetch(
-        LIST_RECEIPTED_LOGS, [account_id for account_id, _ in logs], [log_id for _, log_id in logs]
+        LIST_NEWEST, [account_id for account_id, _ in logs], [log_id for _, log_id in logs]
     )
-    return {(row[0], row[1]) for row in rows}
+    return {(row[0], row[1]): Newest(row[2], row[3]) for row in rows}
 
 
 FIND_RECEIPT: Final = """
 SELECT account_id, receipt_id, account_sequence, kind, log_id, occurred_at, issued_at, key_id,
-       payload, signature, request_sha256
+       payload, signature, request_sha256, revision
 FROM receipts.receipts WHERE account_id = $1 AND receipt_id = $2
 """
 
@@ -76,22 +88,39 @@ async def find_receipt(connection: Connection, account_id: UUID, receipt_id: UUI
     return None if row is None else _receipt(row)
 
 
-FIND_RECORDED: Final = """
+LIST_RECORDED: Final = """
 SELECT account_id, receipt_id, account_sequence, kind, log_id, occurred_at, issued_at, key_id,
-       payload, signature, request_sha256
-FROM receipts.receipts WHERE account_id = $1 AND log_id = $2 AND kind = 'recorded'
+       payload, signature, request_sha256, revision
+FROM receipts.receipts WHERE account_id = $1 AND log_id = $2 AND kind = 'recorded' ORDER BY revision DESC
 """
 
 
-async def find_recorded(connection: Connection, account_id: UUID, log_id: UUID) -> ReceiptRow | None:
-    """The receipt of one of the account's usage records, or None while it has none."""
-    row = await connection.fetchrow(FIND_RECORDED, account_id, log_id)
-    return None if row is None else _receipt(row)
+async def list_recorded(connection: Connection, account_id: UUID, log_id: UUID) -> list[ReceiptRow]:
+    """The receipts of one of the account's usage records, the one that holds first."""
+    return [_receipt(row) for row in await connection.fetch(LIST_RECORDED, account_id, log_id)]
+
+
+LIST_SUPERSEDED: Final = """
+SELECT old.receipt_id, new.receipt_id
+FROM unnest($2::uuid[]) AS asked (receipt_id)
+JOIN receipts.receipts old ON old.account_id = $1 AND old.receipt_id = asked.receipt_id
+JOIN receipts.receipts new
+  ON new.account_id = $1 AND new.log_id = old.log_id AND new.revision = old.revision + 1
+WHERE old.kind = 'recorded' AND new.kind = 'recorded'
+"""
+
+
+async def list_superseded(
+    connection: Connection, account_id: UUID, receipt_ids: Collection[UUID]
+) -> dict[UUID, UUID]:
+    """Which of the account's receipts were replaced, and by which."""
+    rows = await connection.fetch(LIST_SUPERSEDED, account_id, list(receipt_ids))
+    return {row[0]: row[1] for row in rows}
 
 
 LIST_RECEIPTS: Final = """
 SELECT account_id, receipt_id, account_sequence, kind, log_id, occurred_at, issued_at, key_id,
-       payload, signature, request_sha256
+       payload, signature, request_sha256, revision
 FROM receipts.receipts
 WHERE account_id = $1 AND occurred_at >= $2 AND (occurred_at, account_sequence) < ($3, $4)
 ORDER BY occurred_at DESC, account_sequence DESC

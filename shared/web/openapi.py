@@ -1,4 +1,4 @@
-"""How auth's bodies and problems stand in the OpenAPI document."""
+"""How bodies that are read as bytes, and problems, stand in the OpenAPI document."""
 
 from dataclasses import dataclass
 from typing import cast
