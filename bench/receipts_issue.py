@@ -104,7 +104,7 @@ async def measure_floor(url: str, batches: int, size: int) -> float:
             receipt_id = uuid7()
             payload = _encoder.encode(
                 add_issue(
-                    usage_facts(usage),
+                    usage_facts(usage, usage.registry_digest),
                     kind="recorded",
                     receipt_id=receipt_id,
                     account_sequence=sequence,

@@ -86,7 +86,7 @@ class Declarations:
         """
         log = parse_log(body, provider_required=False)
         key = parse_idempotency_key(idempotency_key, log)
-        usage = await self._appraise(principal, log, key)
+        usage, registry_digest = await self._appraise(principal, log, key)
         account_id = principal.account_id
         receipt_id = uuid7() if key is None else uuid5(_KEYED_RECEIPTS, f"{account_id}:{key}")
         digest = None if key is None else digest_of(log)
@@ -95,7 +95,7 @@ class Declarations:
             kind=DECLARED,
             log_id=None,
             occurred_at=usage.occurred_at,
-            facts={**usage_facts(usage), "log_id": None, "provider": usage.provider or None},
+            facts={**usage_facts(usage, registry_digest), "log_id": None, "provider": usage.provider or None},
             receipt_id=receipt_id,
             request_sha256=digest,
         )
@@ -120,7 +120,10 @@ class Declarations:
         _declared.inc()
         return Declared(row, replayed=False)
 
-    async def _appraise(self, principal: Principal, log: UsageLog, key: str | None) -> UsageLogged:
+    async def _appraise(
+        self, principal: Principal, log: UsageLog, key: str | None
+    ) -> tuple[UsageLogged, str]:
+        """What was declared, priced, and the digest of the registry version that priced it."""
         check_metadata(log)
         now = self._clock.now()
         occurred_at = parse_timestamp(log, now=now, max_skew=self._max_skew)
@@ -128,7 +131,7 @@ class Declarations:
         tokens = tokens_of(log, billed_by_us=client_cost is None)
         edition = await self._pricebook.in_force(occurred_at)
         model_key, quote = edition.quote(log.provider or "", log.model, tokens, log.service_tier or STANDARD)
-        return build_usage(
+        usage = build_usage(
             principal,
             log,
             log_id=uuid7(),  # there is no record: the receipt states null
@@ -140,3 +143,4 @@ class Declarations:
             quote=quote,
             registry_version=edition.version,
         )
+        return usage, edition.digest

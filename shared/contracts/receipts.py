@@ -8,11 +8,14 @@ import msgspec
 
 from shared.contracts.usage import Instant
 
-ReceiptKind = Literal["recorded", "declared"]
-"""`recorded`: this deployment accepted, priced and stored the usage. `declared`: a client merely says so."""
+ReceiptKind = Literal["recorded", "superseding", "declared", "statement"]
+"""`recorded`: this deployment accepted, priced and stored the usage. `superseding`: the same record with the
+cost that was found later. `declared`: a client merely says so. `statement`: what receipts add up to."""
 
 RECORDED: Final = "recorded"
+SUPERSEDING: Final = "superseding"
 DECLARED: Final = "declared"
+STATEMENT: Final = "statement"
 PAYLOAD_VERSION: Final = 1
 MAX_RECEIPT_BYTES: Final = 64 * 1024
 

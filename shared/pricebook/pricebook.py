@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections import OrderedDict
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 import msgspec
 
@@ -121,7 +122,7 @@ class Pricebook:
 
     async def _load(self, version: str) -> Edition:
         answer = await self._registry.call("GET", f"/registry/v/{version}/registry.json")
-        edition = Edition(_snapshot_decoder.decode(answer.body))
+        edition = Edition(_snapshot_decoder.decode(answer.body), sha256(answer.body).hexdigest())
         self._editions[version] = edition
         if len(self._editions) > _KEPT_EDITIONS:
             self._editions.popitem(last=False)

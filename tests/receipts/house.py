@@ -71,6 +71,7 @@ def a_rated(account_id: UUID = A, **changes: Any) -> UsageRated:
             CostLine("output", 340, "0.6", "0.000204"),
         ],
         "rated_at": NOW,
+        "registry_digest": APricebook.digest,
     }
     return UsageRated(**fields | changes)
 
@@ -96,6 +97,7 @@ class APricebook:
     """A registry that knows one model, at $1 a million in and $2 out."""
 
     version = "2031.05.01"
+    digest = "d" * 64
 
     async def in_force(self, at: datetime) -> "APricebook":
         return self

@@ -22,7 +22,7 @@ class RecordedRow(NamedTuple):
 
 LIST_RECORDED: Final = """
 SELECT account_id, log_id, receipt_id, account_sequence, payload, revision
-FROM receipts.receipts WHERE kind = 'recorded' ORDER BY account_id, log_id, revision
+FROM receipts.receipts WHERE log_id IS NOT NULL ORDER BY account_id, log_id, revision
 """
 
 
