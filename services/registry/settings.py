@@ -17,7 +17,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     seed_history: bool = True
-    recheck_s: float = 1.0
+    recheck_s: float = 0.25
     announce_every_s: float = 5.0
     max_publish_bytes: int = 8 * 1024 * 1024
     cached_versions: int = 16

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -89,3 +89,12 @@ class Timeline(Generic[D]):
         if not self._versions:
             return None
         return self._versions[max(bisect_right(self._starts, at) - 1, 0)]
+
+    def list_from(self, at: datetime) -> Sequence[D]:
+        """The version whose prices hold at an instant, and those that come into force after it, in order."""
+        return self._versions[max(bisect_right(self._starts, at) - 1, 0) :]
+
+    @property
+    def newest(self) -> VersionKey | None:
+        """The version that was published last; None where there is none. It may not be in force yet."""
+        return max((parse_version(version.version) for version in self._versions), default=None)

@@ -193,11 +193,19 @@ def test_old_usage_keeps_its_price_and_late_usage_gets_the_price_of_its_time(
     assert (before["cost"], before["registry_version"]) == (0.45, v7)
     assert (after["cost"], after["registry_version"]) == (0.3, v8)
     span = {"start_date": "2026-02-01", "end_date": "2026-03-31"}
-    total = account.http.get("/api/v1/stats", params=span).json()["total_cost"]
-    assert total == 0.75
-    publish(1, 5, None)
+    for each in (before, after):
+        receipt_of(account, each["log_id"])
+
+    def read_all() -> list[bytes]:
+        paths = ("/api/v1/stats", "/api/v1/logs", "/api/v1/receipts")
+        return [account.http.get(path, params=span).content for path in paths]
+
+    recorded = read_all()
+    assert json.loads(recorded[0])["total_cost"] == 0.75
+    v9 = publish(1, 5, None)
     time.sleep(1)
-    assert account.http.get("/api/v1/stats", params=span).json()["total_cost"] == total
+    assert read_all() == recorded  # byte for byte
+    assert account.log(**call)["registry_version"] == v9
     late = account.log(**call, timestamp="2026-02-28T10:00:00Z")
     assert (late["cost"], late["registry_version"]) == (0.45, v7)
     assert unpriced_first == 0

@@ -26,9 +26,9 @@ from shared.errors import InvalidFieldError, UnavailableError
 from shared.event_log.port import EventLog, Position, Record
 from shared.pricebook.pricebook import Pricebook
 from tests.event_log.reading import read_all
-from tests.operations.registry import ARegistry
 from tests.operations.test_rebuild import EMPTY_ALL, rebuild
 from tests.operations.works import NOW, A, B, C, Works, an_event
+from tests.pricebook.registry import ARegistry
 
 ON_POSTGRES = pytest.mark.parametrize("kind", ["postgres"])
 DAY = timedelta(days=1)

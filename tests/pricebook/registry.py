@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from hashlib import sha256
 from types import MappingProxyType
 
 import msgspec
@@ -15,11 +16,18 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class ARegistry:
-    """Stands where the upstream of the registry stands."""
+    """Stands where the upstream of the registry stands.
+
+    Attributes:
+        is_away: nothing is answered.
+        unheard: versions of which the instance that is asked knows nothing yet.
+        calls: the paths that were asked for.
+    """
 
     def __init__(self) -> None:
         self._snapshots: dict[str, Snapshot] = {}
         self.is_away = False
+        self.unheard: set[str] = set()
         self.calls: list[str] = []
 
     def publish(
@@ -63,9 +71,14 @@ class ARegistry:
                     models=len(each.models),
                 )
                 for each in reversed(self._snapshots.values())
+                if each.version not in self.unheard
             ]
-            return Answer(200, (), _encoder.encode(VersionList(listed)))
+            encoded = _encoder.encode(VersionList(listed))
+            tag = b'"%s"' % sha256(encoded).hexdigest().encode()
+            if (b"if-none-match", tag) in headers:
+                return Answer(304, ((b"etag", tag),), b"")
+            return Answer(200, ((b"etag", tag),), encoded)
         version = path.split("/")[3]
-        if version not in self._snapshots:
+        if version not in self._snapshots or version in self.unheard:
             raise NotFoundError("There is no such version.")
         return Answer(200, (), _encoder.encode(self._snapshots[version]))
