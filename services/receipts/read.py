@@ -62,6 +62,15 @@ class Reading:
             superseded = await list_superseded(connection, account_id, [row.receipt_id])
         return as_receipt(row), superseded.get(row.receipt_id)
 
+    async def get_row(self, account_id: UUID, receipt_id: str) -> ReceiptRow:
+        """One receipt by its id, as it is stored.
+
+        Raises:
+            NotFoundError: the account has none of that id.
+        """
+        async with self._database.connection() as connection:
+            return await find_own_receipt(connection, account_id, receipt_id)
+
     async def await_recorded(self, account_id: UUID, log_id: UUID) -> ReceiptRow:
         """The receipt of a usage record that holds now, once the issuer has written one.
 

@@ -127,6 +127,38 @@ class Consistency(msgspec.Struct, frozen=True, kw_only=True, rename={"old_size":
     checkpoint: str | None
 
 
+CheckVerdict = Literal["passed", "failed", "unavailable", "not_applicable"]
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was checked of a receipt.
+
+    Attributes:
+        check: `signature`, `inclusion`, `cost` or `record`.
+        detail: what was found, for a person.
+    """
+
+    check: str
+    verdict: CheckVerdict
+    detail: str
+
+
+class Examined(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to `GET /api/v1/receipts/{receipt_id}/audit`.
+
+    Attributes:
+        valid: no check failed.
+        complete: every check could be made.
+        superseded_by: the newer receipt of the same record, or null.
+    """
+
+    receipt_id: str
+    valid: bool
+    complete: bool
+    superseded_by: str | None
+    checks: list[Check]
+
+
 class ReceiptIssued(msgspec.Struct, frozen=True, kw_only=True):
     """Event `receipts.issued`, keyed by account. Sent at least once: tell repeats by `receipt_id`.
 

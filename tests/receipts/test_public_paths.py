@@ -157,6 +157,9 @@ async def test_the_paths_are_described(house: House) -> None:
         "/api/v1/receipts/public-keys.json",
         "/api/v1/receipts/public-key.pem",
         "/api/v1/receipts/{receipt_id}/proof",
+        "/api/v1/receipts/{receipt_id}/audit",
+        "/api/v1/receipts/{receipt_id}/statement.csv",
+        "/api/v1/receipts/{receipt_id}/statement.html",
         "/api/v1/receipts/checkpoint",
         "/api/v1/receipts/consistency",
         "/api/v1/receipts/tile/{name}",
@@ -165,3 +168,4 @@ async def test_the_paths_are_described(house: House) -> None:
     body = paths["/api/v1/receipts"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert "input_tokens" in body["oneOf"][0]["properties"]
     assert set(body["oneOf"][1]["properties"]) == {"log_id"}
+    assert set(body["oneOf"][2]["properties"]) == {"start_date", "end_date"}
