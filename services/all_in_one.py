@@ -108,6 +108,7 @@ def build_deployment(
         clock=clock,
         version=version,
         pace=pace,
+        ingest=_upstream(ingest_service),
         settings=receipts_settings,
     )
     services = (registry_service, ingest_service, auth_service, receipts_service)

@@ -159,6 +159,7 @@ async def _build_receipts(around: Surroundings) -> Service:
         clock=around.clock,
         version=around.version,
         alone=True,
+        ingest=around.upstream("ingest") if around.urls.get("ingest") else None,
         settings=around.receipts_settings,
     )
 

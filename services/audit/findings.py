@@ -17,6 +17,9 @@ Kind = Literal[
     "receipt_without_record",  # a receipt for a record that is neither stored nor on its way
     "receipt_wrong_cost",  # a receipt that states another cost than the row has
     "receipt_misstated",  # a receipt whose signed text names another account, record, receipt or number
+    "receipt_forged",  # a receipt whose signature is not one over its text by the key that it names
+    "log_leaf",  # a leaf of the Merkle log that is not its receipt, or has none, or a receipt that is no leaf
+    "log_tree",  # the leaves do not make the tiles, the tree or the signed checkpoint
     "sequence",  # an account whose receipts are not numbered 1, 2, 3 and so on up to its counter
     "position_beyond_end",  # a consumer stands beyond the end of its topic: the log was lost or replaced
 ]
@@ -104,6 +107,7 @@ class Findings:
             "receipt_differences": sum(
                 count for kind, count in counts.items() if kind.startswith("receipt_") or kind == "sequence"
             ),
+            "log_differences": counts["log_leaf"] + counts["log_tree"],
             "dead": self.dead,
             "lag": self.rater_lag + self.issuer_lag,
             "rater_lag": self.rater_lag,

@@ -89,6 +89,9 @@ class Verification:
             await reconcile(streams, around, self._findings)
             await self._check_rollups(usage)
             await self._check_sequences(receipts)
+            async for fault in receipts.check_log():
+                key = None if fault.account_id is None else fault.account_id.bytes
+                self._findings.differ(fault.kind, key, fault.detail)
         return self._findings
 
     async def _read_topic(

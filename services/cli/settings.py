@@ -51,6 +51,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         trusted_proxies: networks whose `X-Forwarded-For` is believed; none by default.
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
             data directory by default. A new one rotates the key.
+        receipts_log_origin: the name of the log of receipts; empty for one made from the first signing key.
     """
 
     host: str = "127.0.0.1"
@@ -76,6 +77,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     anonymous_requests_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 60
     trusted_proxies: tuple[str, ...] = ()
     receipts_signing_seed: str = ""
+    receipts_log_origin: str = ""
 
     @property
     def address(self) -> str:
@@ -110,7 +112,11 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def receipts(self) -> ReceiptsSettings:
         """Those of the receipts service."""
-        return ReceiptsSettings(data_dir=str(self.data_path), signing_seed=self.receipts_signing_seed)
+        return ReceiptsSettings(
+            data_dir=str(self.data_path),
+            signing_seed=self.receipts_signing_seed,
+            log_origin=self.receipts_log_origin,
+        )
 
     @property
     def data_path(self) -> Path:

@@ -10,7 +10,7 @@ A cost that was found later comes as the same record with `repriced_at`. It coun
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from services.ingest.watermark import Watermark
 from shared.clock import Clock
 from shared.contracts.topics import USAGE_LOGGED, USAGE_RATED
 from shared.contracts.usage import UsageLogged, UsageRated
+from shared.errors import NotFoundError
 from shared.event_log.dead_letter import Poison, dead_letter
 from shared.event_log.port import EventLog, Record, Slice, StoredRecord
 from shared.event_log.positions import PostgresPositions
@@ -187,16 +188,28 @@ class Recorder:
                 _log.warning("record %s was answered in two ways; the first one stands", each.event.log_id)
         return poison
 
+    async def _find_digests(self, versions: Iterable[str | None]) -> dict[str | None, str | None]:
+        """The digests of registry versions that were just priced from; None for one that is not here."""
+        digests: dict[str | None, str | None] = {None: None}
+        for version in versions:
+            if version is not None:
+                try:
+                    digests[version] = (await self._pricebook.edition(version)).digest
+                except NotFoundError:
+                    digests[version] = None
+        return digests
+
     async def _publish(self, fresh: Sequence[Priced]) -> None:
         if not fresh:
             return
         rated_at = self._clock.now()
+        digests = await self._find_digests({each.event.registry_version for each in fresh})
         await self._event_log.append(
             USAGE_RATED,
             [
                 Record(
                     str(each.event.account_id).encode(),
-                    _encoder.encode(_rated(each.event, rated_at)),
+                    _encoder.encode(_rated(each.event, rated_at, digests[each.event.registry_version])),
                     each.source.headers,
                 )
                 for each in fresh
@@ -218,6 +231,6 @@ def _claims_of(fresh: Sequence[Priced]) -> list[Claim]:
     ]
 
 
-def _rated(event: UsageLogged, rated_at: datetime) -> UsageRated:
+def _rated(event: UsageLogged, rated_at: datetime, registry_digest: str | None) -> UsageRated:
     fields = {name: getattr(event, name) for name in event.__struct_fields__}
-    return UsageRated(**fields, rated_at=rated_at)
+    return UsageRated(**fields, rated_at=rated_at, registry_digest=registry_digest)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from services.receipts.log import Leaf, ReceiptLog
 from services.receipts.payload import Facts, add_issue
 from services.receipts.signer import Signer
 from services.receipts.store.receipts import ReceiptRow, insert_receipts
@@ -23,6 +24,7 @@ from shared.postgres import Connection
 from shared.proofs.canonical import CanonicalError
 from shared.proofs.receipt import sign_payload
 from shared.proofs.signing import SigningKey
+from shared.proofs.tlog.hashing import hash_leaf
 
 SIGNED_AT_ONCE = 32
 """Receipts signed before others on the event loop get their turn: one to two milliseconds."""
@@ -73,6 +75,7 @@ async def append_receipts(
     *,
     sequences: dict[UUID, int],
     signer: Signer,
+    log: ReceiptLog,
     event_log: EventLog,
     issued_at: datetime,
 ) -> tuple[list[ReceiptRow], list[Refused]]:
@@ -86,6 +89,7 @@ async def append_receipts(
         drafts: known to have no receipt yet.
         sequences: the last number of each account, as `lock_sequences` gave it.
         signer: signs them.
+        log: gets them as its next leaves.
         event_log: takes `receipts.issued`.
         issued_at: now.
 
@@ -95,6 +99,7 @@ async def append_receipts(
     await signer.require_right_to_sign(connection, issued_at)
     issue = _Issue(issued_at, rfc3339(issued_at))
     rows: list[ReceiptRow] = []
+    leaves: list[Leaf] = []
     refused: list[Refused] = []
     events: list[Record] = []
 
@@ -108,6 +113,7 @@ async def append_receipts(
             else:
                 sequences[draft.account_id] = number
                 rows.append(row)
+                leaves.append(Leaf(hash_leaf(row.payload), row.account_id, row.receipt_id))
                 events.append(_announce(row, draft))
                 yield row
             if index % SIGNED_AT_ONCE == 0:
@@ -116,7 +122,12 @@ async def append_receipts(
     await insert_receipts(connection, sign_all())
     if rows:
         await update_sequences(connection, {row.account_id: sequences[row.account_id] for row in rows})
-        await event_log.append(RECEIPTS_ISSUED, events)
+        announcing = asyncio.create_task(event_log.append(RECEIPTS_ISSUED, events))
+        try:
+            # Last of all: every issuer waits for the log, so it is held no longer than need be.
+            await log.append(connection, leaves)
+        finally:
+            await announcing
     return rows, refused
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from services.receipts.issue import GROUP
+from services.receipts.log_audit import LogCheck, LogFault
 from services.receipts.store.audit import RecordedRow, WrongSequence, list_recorded, list_wrong_sequences
 from shared.contracts.topics import USAGE_RATED
 from shared.event_log.port import EventLog
@@ -99,6 +100,10 @@ class ReceiptsSnapshot:
     def list_wrong_sequences(self) -> AsyncIterator[WrongSequence]:
         """Every account whose receipts, declared ones included, have a gap or a double in their numbers."""
         return list_wrong_sequences(self._connection)
+
+    def check_log(self) -> AsyncIterator[LogFault]:
+        """Whatever in the Merkle log is not what the receipts make, and receipts with a wrong signature."""
+        return LogCheck(self._connection).check()
 
 
 def _compare(row: RecordedRow) -> Receipted:

@@ -4,18 +4,20 @@ A record whose cost was found later is rated once more, and gets one more receip
 """
 
 import asyncio
+from collections import Counter
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from services.receipts.append import Draft, append_receipts
+from services.receipts.log import ReceiptLog
 from services.receipts.payload import usage_facts
 from services.receipts.signer import Signer
 from services.receipts.store.receipts import Newest, list_newest
 from services.receipts.store.sequences import lock_sequences
 from shared.clock import Clock
-from shared.contracts.receipts import RECORDED
+from shared.contracts.receipts import RECORDED, SUPERSEDING, ReceiptKind
 from shared.contracts.usage import EARLIEST_AT, LATEST_AT, UsageRated
 from shared.event_log.dead_letter import PASSES_ON_BYTES, Poison, dead_letter, size_of
 from shared.event_log.port import EventLog, Slice, StoredRecord
@@ -36,7 +38,6 @@ Revision = tuple[UUID, UUID, int]
 """Account and log id, and which state of the record."""
 
 _decoder = msgspec.json.Decoder(UsageRated)
-_issued: Final = RECEIPTS_ISSUED.labels(RECORDED)
 
 
 class Issuer:
@@ -47,6 +48,7 @@ class Issuer:
         event_log: takes `receipts.issued` and `usage.dead`.
         positions: fences each slice, so that it is applied once whoever delivers it.
         signer: signs.
+        log: the Merkle log of all receipts.
         clock: for `issued_at`.
     """
 
@@ -57,12 +59,14 @@ class Issuer:
         event_log: EventLog,
         positions: PostgresPositions,
         signer: Signer,
+        log: ReceiptLog,
         clock: Clock,
     ) -> None:
         self._database = database
         self._event_log = event_log
         self._positions = positions
         self._signer = signer
+        self._log = log
         self._clock = clock
 
     async def issue_receipts(self, taken: Slice) -> None:
@@ -86,14 +90,15 @@ class Issuer:
             )
             issued, refused = await self._issue(connection, drafts)
             await dead_letter(self._event_log, poison + refused)
-        _issued.inc(issued)
+        for kind, count in Counter(issued).items():
+            RECEIPTS_ISSUED.labels(kind).inc(count)
 
     async def _issue(
         self, connection: Connection, drafts: dict[Revision, tuple[Draft, StoredRecord]]
-    ) -> tuple[int, list[Poison]]:
-        """How many receipts were issued, and the records that can have none."""
+    ) -> tuple[list[ReceiptKind], list[Poison]]:
+        """The kinds of the receipts that were issued, and the records that can have none."""
         if not drafts:
-            return 0, []
+            return [], []
         sequences = await lock_sequences(connection, {account_id for account_id, _, _ in drafts})
         # Asked under the accounts' locks, so that the answer still holds when the receipts are inserted.
         newest = await list_newest(connection, {(account_id, log_id) for account_id, log_id, _ in drafts})
@@ -105,16 +110,17 @@ class Issuer:
                 newest[account_id, log_id] = Newest(revision, receipt_id)
                 fresh.append(_name(draft, receipt_id, before))
         if not fresh:
-            return 0, []
+            return [], []
         rows, refused = await append_receipts(
             connection,
             fresh,
             sequences=sequences,
             signer=self._signer,
+            log=self._log,
             event_log=self._event_log,
             issued_at=self._clock.now(),
         )
-        return len(rows), [
+        return [row.kind for row in rows], [
             Poison(drafts[draft.account_id, draft.log_id, draft.revision][1], reason)
             for draft, reason in refused
             if draft.log_id is not None
@@ -127,7 +133,8 @@ def _name(draft: Draft, receipt_id: UUID, before: Newest | None) -> Draft:
         return draft._replace(receipt_id=receipt_id)
     supersedes = None if before is None else before.receipt_id
     facts = {**draft.facts, "supersedes": None if supersedes is None else str(supersedes)}
-    return draft._replace(receipt_id=receipt_id, facts=facts, supersedes=supersedes)
+    kind = draft.kind if supersedes is None else SUPERSEDING
+    return draft._replace(receipt_id=receipt_id, kind=kind, facts=facts, supersedes=supersedes)
 
 
 async def _read(taken: Slice) -> tuple[dict[Revision, tuple[Draft, StoredRecord]], list[Poison]]:
@@ -160,7 +167,7 @@ def _draft(usage: UsageRated, record: StoredRecord) -> Draft:
         kind=RECORDED,
         log_id=usage.log_id,
         occurred_at=usage.occurred_at,
-        facts=usage_facts(usage),
+        facts=usage_facts(usage, usage.registry_digest),
         headers=record.headers,
         revision=0 if usage.repriced_at is None else LATE,
     )

@@ -15,7 +15,7 @@ Facts = dict[str, object]
 _metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def usage_facts(usage: UsageLogged) -> Facts:
+def usage_facts(usage: UsageLogged, registry_digest: str | None) -> Facts:
     """Everything about the usage itself. Amounts are decimal strings; of the metadata, only its digest.
 
     `repriced_at` is there only where the cost was found later.
@@ -67,6 +67,7 @@ def usage_facts(usage: UsageLogged) -> Facts:
         "provider": usage.provider,
         "reasoning_tokens": usage.reasoning_tokens,
         "received_at": rfc3339(usage.received_at),
+        "registry_digest": registry_digest,
         "registry_version": usage.registry_version,
         "service_tier": usage.service_tier,
     }

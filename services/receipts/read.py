@@ -21,7 +21,7 @@ from services.receipts.store.receipts import (
 from shared.clock import parse_rfc3339
 from shared.contracts.receipts import Receipt, ReceiptPage
 from shared.errors import InvalidFieldError, NotFoundError
-from shared.postgres import Database
+from shared.postgres import Connection, Database
 from shared.proofs.receipt import SignedPayload, build_receipt
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,16 +57,19 @@ class Reading:
         Raises:
             NotFoundError: the account has none of that id; also where it is no UUID at all.
         """
-        try:
-            named = UUID(receipt_id)
-        except ValueError:
-            raise _not_found() from None
         async with self._database.connection() as connection:
-            row = await find_receipt(connection, account_id, named)
-            superseded = await list_superseded(connection, account_id, [named])
-        if row is None or str(named) != receipt_id.lower():
-            raise _not_found()
-        return as_receipt(row), superseded.get(named)
+            row = await find_own_receipt(connection, account_id, receipt_id)
+            superseded = await list_superseded(connection, account_id, [row.receipt_id])
+        return as_receipt(row), superseded.get(row.receipt_id)
+
+    async def get_row(self, account_id: UUID, receipt_id: str) -> ReceiptRow:
+        """One receipt by its id, as it is stored.
+
+        Raises:
+            NotFoundError: the account has none of that id.
+        """
+        async with self._database.connection() as connection:
+            return await find_own_receipt(connection, account_id, receipt_id)
 
     async def await_recorded(self, account_id: UUID, log_id: UUID) -> ReceiptRow:
         """The receipt of a usage record that holds now, once the issuer has written one.
@@ -126,6 +129,22 @@ class Reading:
             next=_write_cursor(page[-1]) if more else None,
             superseded_by={str(old): str(new) for old, new in superseded.items()},
         )
+
+
+async def find_own_receipt(connection: Connection, account_id: UUID, receipt_id: str) -> ReceiptRow:
+    """One receipt of an account by its id.
+
+    Raises:
+        NotFoundError: the account has none of that id; also where it is no UUID at all.
+    """
+    try:
+        named = UUID(receipt_id)
+    except ValueError:
+        raise _not_found() from None
+    row = await find_receipt(connection, account_id, named)
+    if row is None or str(named) != receipt_id.lower():
+        raise _not_found()
+    return row
 
 
 def as_receipt(row: ReceiptRow) -> Receipt:

@@ -5,14 +5,22 @@ from importlib.resources import files
 from typing import Final
 
 from services.receipts.declare import Declarations
+from services.receipts.examine import Examination
 from services.receipts.issue import Issuer
+from services.receipts.log import ReceiptLog
+from services.receipts.once import Desk
+from services.receipts.prove import Proving
 from services.receipts.read import Reading
+from services.receipts.routes.examine import build_examination_routes
+from services.receipts.routes.log import build_log_routes
 from services.receipts.routes.receipts import build_receipt_routes
+from services.receipts.routes.statement import build_statement_routes
 from services.receipts.routes.verify import build_public_routes
 from services.receipts.settings import ReceiptsSettings
 from services.receipts.signer import Signer
+from services.receipts.statement import Statements
 from services.receipts.verify import Verification
-from services.receipts.worker import build_issuer
+from services.receipts.worker import build_adopter, build_issuer
 from shared.clock import Clock
 from shared.event_log.consumer import Pace
 from shared.event_log.port import EventLog
@@ -21,6 +29,7 @@ from shared.postgres import Database, Schema
 from shared.pricebook.pricebook import Pricebook
 from shared.runtime.service import Service, Worker
 from shared.web.app import build_app
+from shared.web.client import Upstream
 from shared.web.principal import PrincipalVerifier
 
 SCHEMA: Final = Schema("receipts", files("services.receipts") / "migrations")
@@ -36,6 +45,7 @@ def build_receipts(
     version: str,
     pace: Pace | None = None,
     alone: bool = False,
+    ingest: Upstream | None = None,
     settings: ReceiptsSettings | None = None,
 ) -> Service:
     """The receipts service, as a rule with its issuer in the same process.
@@ -53,45 +63,50 @@ def build_receipts(
         pace: of the issuer, where it shares the process with requests.
         alone: this service is a process of its own. Then issuers are others (`build_issuing`), and it keeps
             the pricebook up to date itself.
+        ingest: has the recorded rows, for audits; None where it cannot be asked.
         settings: of this service.
     """
     settings = settings or ReceiptsSettings()
     signer = Signer(database, settings, clock)
+    log = ReceiptLog(database, signer, settings.log_origin, clock)
+    desk = Desk(database=database, event_log=event_log, signer=signer, log=log, clock=clock)
     declarations = Declarations(
-        database=database,
-        event_log=event_log,
-        signer=signer,
+        desk=desk,
         pricebook=pricebook,
         clock=clock,
         max_skew=timedelta(seconds=settings.max_skew_s),
     )
+    proving = Proving(database)
+    examination = Examination(database=database, proving=proving, pricebook=pricebook, ingest=ingest)
     reading = Reading(database, timedelta(milliseconds=settings.issue_wait_ms))
     return Service(
         name="receipts",
         app=build_app(
             "LLMRing receipts",
             [
-                *build_receipt_routes(declarations, reading),
+                *build_receipt_routes(declarations, Statements(database, desk), reading),
                 *build_public_routes(Verification(database)),
+                *build_log_routes(proving),
+                *build_statement_routes(reading),
+                *build_examination_routes(examination),
             ],
             service="receipts",
             principals=principals,
             version=version,
         ),
-        workers=[
-            Worker("pricebook", lambda stop: pricebook.follow(event_log, stop))
-            if alone
-            else _issuer(
-                database=database,
-                event_log=event_log,
-                signer=signer,
-                clock=clock,
-                pace=pace,
-                settings=settings,
-            )
-        ],
+        workers=[Worker("pricebook", lambda stop: pricebook.follow(event_log, stop))]
+        if alone
+        else _issuing(
+            database=database,
+            event_log=event_log,
+            signer=signer,
+            log=log,
+            clock=clock,
+            pace=pace,
+            settings=settings,
+        ),
         pings={"database": database.ping, "event_log": event_log.ping},
-        on_start=[signer.open],
+        on_start=[signer.open, log.open],
     )
 
 
@@ -107,32 +122,38 @@ def build_issuing(
     Its first step at start opens the signing key, as that of `build_receipts` does.
     """
     signer = Signer(database, settings, clock)
+    log = ReceiptLog(database, signer, settings.log_origin, clock)
     return Service(
         name="issuer",
-        workers=[
-            _issuer(
-                database=database,
-                event_log=event_log,
-                signer=signer,
-                clock=clock,
-                pace=None,
-                settings=settings,
-            )
-        ],
+        workers=_issuing(
+            database=database,
+            event_log=event_log,
+            signer=signer,
+            log=log,
+            clock=clock,
+            pace=None,
+            settings=settings,
+        ),
         pings={"database": database.ping, "event_log": event_log.ping},
-        on_start=[signer.open],
+        on_start=[signer.open, log.open],
     )
 
 
-def _issuer(
+def _issuing(
     *,
     database: Database,
     event_log: EventLog,
     signer: Signer,
+    log: ReceiptLog,
     clock: Clock,
     pace: Pace | None,
     settings: ReceiptsSettings,
-) -> Worker:
+) -> list[Worker]:
     positions = PostgresPositions(database, SCHEMA.name)
-    issuer = Issuer(database=database, event_log=event_log, positions=positions, signer=signer, clock=clock)
-    return build_issuer(issuer, event_log, positions, max_records=settings.issuer_batch, pace=pace)
+    issuer = Issuer(
+        database=database, event_log=event_log, positions=positions, signer=signer, log=log, clock=clock
+    )
+    return [
+        build_issuer(issuer, event_log, positions, max_records=settings.issuer_batch, pace=pace),
+        build_adopter(log),
+    ]

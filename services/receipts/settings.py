@@ -13,6 +13,8 @@ class ReceiptsSettings(msgspec.Struct, frozen=True, kw_only=True):
         issue_wait_ms: how long a request for a record's receipt waits for the issuer.
         max_skew_s: how far ahead of our clock a declared time may be.
         issuer_batch: the most records that are receipted in one transaction.
+        log_origin: the name of the Merkle log in its checkpoints, such as `receipts.example.com/log`; empty
+            for one that is made from the first signing key. It never changes.
     """
 
     data_dir: str = "./data"
@@ -21,6 +23,7 @@ class ReceiptsSettings(msgspec.Struct, frozen=True, kw_only=True):
     issue_wait_ms: int = 2_000
     max_skew_s: int = 300
     issuer_batch: int = 500
+    log_origin: str = ""
 
     def __repr__(self) -> str:
         return f"ReceiptsSettings(data_dir={self.data_dir!r})"  # the seed never reaches a log

@@ -43,7 +43,7 @@ class Verification:
         except MalformedJsonError as error:
             raise MalformedRequestError(f"The body {error}.") from None
         async with self._database.connection() as connection:
-            verdict = verify_parsed(shown, KeySet(map(_public_key, await list_keys(connection))))
+            verdict = verify_parsed(shown, KeySet(map(public_key_of, await list_keys(connection))))
             if verdict.key_status == "revoked_after_issue" and not await _is_stored(connection, shown):
                 return Verdict(valid=False, reason="key_revoked", key_status="revoked")
         return verdict
@@ -53,7 +53,7 @@ class Verification:
         async with self._database.connection() as connection:
             rows = await list_keys(connection)
         current = next((row.key_id for row in rows if row.status == "current"), None)
-        return PublicKeys(keys=[_public_key(row) for row in rows], current_key_id=current)
+        return PublicKeys(keys=[public_key_of(row) for row in rows], current_key_id=current)
 
     async def get_current_pem(self) -> str:
         """The current public key as PEM.
@@ -69,7 +69,8 @@ class Verification:
         raise NotFoundError("There is no current signing key.")
 
 
-def _public_key(row: KeyRow) -> PublicKey:
+def public_key_of(row: KeyRow) -> PublicKey:
+    """A key as it is published."""
     return PublicKey(
         key_id=row.key_id,
         algorithm=ALGORITHM,

@@ -8,11 +8,14 @@ import msgspec
 
 from shared.contracts.usage import Instant
 
-ReceiptKind = Literal["recorded", "declared"]
-"""`recorded`: this deployment accepted, priced and stored the usage. `declared`: a client merely says so."""
+ReceiptKind = Literal["recorded", "superseding", "declared", "statement"]
+"""`recorded`: this deployment accepted, priced and stored the usage. `superseding`: the same record with the
+cost that was found later. `declared`: a client merely says so. `statement`: what receipts add up to."""
 
 RECORDED: Final = "recorded"
+SUPERSEDING: Final = "superseding"
 DECLARED: Final = "declared"
+STATEMENT: Final = "statement"
 PAYLOAD_VERSION: Final = 1
 MAX_RECEIPT_BYTES: Final = 64 * 1024
 
@@ -92,6 +95,68 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     valid: bool
     reason: Reason | None = None
     key_status: VerdictKeyStatus | None = None
+
+
+class Inclusion(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to `GET /api/v1/receipts/{receipt_id}/proof`: the receipt is a leaf of the log.
+
+    Attributes:
+        leaf_index: its place, from 0. The leaf is the RFC 8785 form of the receipt's payload.
+        tree_size: of the checkpoint.
+        hashes: the audit path (RFC 9162, section 2.1.3), from the leaf's sibling upwards, in base64.
+        checkpoint: the signed note over the tree.
+    """
+
+    leaf_index: int
+    tree_size: int
+    hashes: list[str]
+    checkpoint: str
+
+
+class Consistency(msgspec.Struct, frozen=True, kw_only=True, rename={"old_size": "from", "tree_size": "to"}):
+    """Answer to `GET /api/v1/receipts/consistency`: the log of one size begins with that of another.
+
+    Attributes:
+        hashes: the proof (RFC 9162, section 2.1.4), in base64.
+        checkpoint: the signed note over the larger tree, where that is the newest one; else null.
+    """
+
+    old_size: int
+    tree_size: int
+    hashes: list[str]
+    checkpoint: str | None
+
+
+CheckVerdict = Literal["passed", "failed", "unavailable", "not_applicable"]
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was checked of a receipt.
+
+    Attributes:
+        check: `signature`, `inclusion`, `cost` or `record`.
+        detail: what was found, for a person.
+    """
+
+    check: str
+    verdict: CheckVerdict
+    detail: str
+
+
+class Examined(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to `GET /api/v1/receipts/{receipt_id}/audit`.
+
+    Attributes:
+        valid: no check failed.
+        complete: every check could be made.
+        superseded_by: the newer receipt of the same record, or null.
+    """
+
+    receipt_id: str
+    valid: bool
+    complete: bool
+    superseded_by: str | None
+    checks: list[Check]
 
 
 class ReceiptIssued(msgspec.Struct, frozen=True, kw_only=True):

@@ -145,9 +145,14 @@ class UsageRated(UsageLogged, kw_only=True):
     """Event `usage.rated`: a record priced again from its pinned version, stored and rolled up.
 
     A record whose cost was found later comes twice, the second time with `repriced_at`.
+
+    Attributes:
+        registry_digest: SHA-256 of the registry version, lower-case hex; None where this deployment does not
+            have it, and in events older than the field.
     """
 
     rated_at: Instant
+    registry_digest: str | None = None
 
 
 class AnswerLine(msgspec.Struct, frozen=True):

@@ -145,14 +145,24 @@ def parse_idempotency_key(header: bytes | None, log: UsageLog) -> str | None:
     """
     if header is None:
         return log.idempotency_key
+    key = parse_key_header(header)
+    if log.idempotency_key not in (None, key):
+        raise InvalidFieldError.of("idempotency_key", "differs from the header Idempotency-Key")
+    return key
+
+
+def parse_key_header(header: bytes) -> str:
+    """The value of a header `Idempotency-Key`.
+
+    Raises:
+        InvalidFieldError: it is not 1 to 255 printable characters.
+    """
     try:
         key = msgspec.convert(header.decode("utf-8").strip(), Name)
     except (UnicodeDecodeError, msgspec.ValidationError):
         raise InvalidFieldError.of("Idempotency-Key", "must have 1 to 255 characters of UTF-8") from None
     if not key.isprintable():
         raise InvalidFieldError.of("Idempotency-Key", "must not contain control characters")
-    if log.idempotency_key not in (None, key):
-        raise InvalidFieldError.of("idempotency_key", "differs from the header Idempotency-Key")
     return key
 
 

@@ -9,9 +9,14 @@ from shared.pricing.tokens import Tokens
 
 
 class Edition:
-    """One immutable registry version and its index of names."""
+    """One immutable registry version and its index of names.
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    Attributes:
+        digest: SHA-256 of the bytes that the registry serves it as, lower-case hex.
+    """
+
+    def __init__(self, snapshot: Snapshot, digest: str) -> None:
+        self.digest = digest
         self.version = snapshot.version
         self.effective_from: datetime = snapshot.effective_from
         self._models = snapshot.models

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections import OrderedDict
 from datetime import datetime
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -182,7 +183,7 @@ class Pricebook:
                     self._absent.add(version)
                     raise
                 await asyncio.sleep(_ASK_AGAIN_S)
-        edition = Edition(_snapshot_decoder.decode(answer.body))
+        edition = Edition(_snapshot_decoder.decode(answer.body), sha256(answer.body).hexdigest())
         self._editions[version] = edition
         if len(self._editions) > _KEPT_EDITIONS:
             self._editions.popitem(last=False)

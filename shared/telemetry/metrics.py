@@ -59,7 +59,7 @@ RECORDS_REPRICED: Final = Counter(
 )
 RECEIPTS_ISSUED: Final = Counter(
     "llmring_receipts_issued_total",
-    "Receipts signed and stored, by kind: 'recorded' for rated records, 'declared' on request.",
+    "Receipts signed and stored, by kind: recorded, superseding, declared, statement.",
     ["kind"],
     registry=REGISTRY,
 )

@@ -153,7 +153,7 @@ def _fault(key: str, message: str) -> Fault:
     # Litestar calls the body `data`, and says only that when there is none.
     if key == "data":
         return Fault("body", "a JSON body is required" if message == "'data'" else message)
-    return Fault(key, message)
+    return Fault(key.removesuffix("_"), message)  # `from_` is `from`, which Python keeps for itself
 
 
 def _sentence(detail: str) -> str:

@@ -60,10 +60,18 @@ def find_schemas() -> Path:
     """
     packages = _fetch("tools.lock")
     source = packages / "kubernetes_validate" / "kubernetes-json-schema"
-    return _keep(packages.with_name(f"{packages.name}-schemas"), lambda folder: write_schemas(source, folder))
+    return keep(packages.with_name(f"{packages.name}-schemas"), lambda folder: write_schemas(source, folder))
 
 
-def _find_go(*, fetch: bool = False) -> Path:
+def find_go(*, fetch: bool = False) -> Path:
+    """Go: this machine's, or the one in the cache folder.
+
+    Args:
+        fetch: put one there if there is none at all.
+
+    Raises:
+        MissingServerError: there is none.
+    """
     found = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
     if found is not None:
         return Path(found)
@@ -79,9 +87,9 @@ def _build(module: str) -> Path:
 
     def build(folder: Path) -> None:
         environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
-        _run([str(_find_go()), "install", module], environment)
+        run([str(find_go()), "install", module], environment)
 
-    return _keep(cache_folder() / f"{name}-{version}", build) / name
+    return keep(cache_folder() / f"{name}-{version}", build) / name
 
 
 def _place(lock: str) -> Path:
@@ -101,12 +109,12 @@ def _fetch(lock: str) -> Path:
             "--no-deps",
         ]
         command += ["--require-hashes", "--target", str(folder), "--requirement", str(_HERE / lock)]
-        _run(command, dict(os.environ))
+        run(command, dict(os.environ))
 
-    return _keep(_place(lock), fetch)
+    return keep(_place(lock), fetch)
 
 
-def _keep(folder: Path, fill: Callable[[Path], None]) -> Path:
+def keep(folder: Path, fill: Callable[[Path], None]) -> Path:
     """The folder, filled at the first call by any process; what was begun and not finished is never seen."""
     if folder.exists():
         return folder
@@ -123,13 +131,18 @@ def _keep(folder: Path, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _run(command: list[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def run(command: list[str], environment: dict[str, str], folder: Path | None = None) -> None:
+    """Run a command to its end.
+
+    Raises:
+        MissingServerError: it failed.
+    """
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode != 0:
         raise MissingServerError(f"{' '.join(command[:4])} failed: {done.stderr[-500:]}")
 
 
 if __name__ == "__main__":
-    _find_go(fetch=True)
+    find_go(fetch=True)
     for find in (find_compose, find_schemas, find_kubeconform, find_helm):
         print(find())

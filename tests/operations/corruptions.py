@@ -137,27 +137,74 @@ CORRUPTIONS: Final[dict[str, Corruption]] = {
     ),
     "a receipt is deleted": Corruption(
         (f"DELETE FROM receipts.receipts WHERE receipt_id = {LAST_RECEIPT}",),
-        {"receipt_missing": 1, "sequence": 1},
+        {"receipt_missing": 1, "sequence": 1, "log_leaf": 1},
     ),
     "a record has two receipts": Corruption(
         ("DROP INDEX receipts.receipts_one_recorded_per_log", _another_receipt("log_id"), _COUNTER_AT_21),
-        {"receipt_doubled": 1},
+        {"receipt_doubled": 1, "log_leaf": 1},
     ),
     "a receipt is for no record": Corruption(
         (_another_receipt(f"'{NO_RECORD}'::uuid"), _COUNTER_AT_21),
-        {"receipt_without_record": 1},
+        {"receipt_without_record": 1, "log_leaf": 1},
     ),
     "a receipt states another cost": Corruption(
         (_restate(cost="'\"0.5\"'"),),
-        {"receipt_wrong_cost": 1},
+        {"receipt_wrong_cost": 1, "log_leaf": 1},
     ),
     "a receipt states another record": Corruption(
         (_restate(log_id=f"'\"{NO_RECORD}\"'"),),
-        {"receipt_misstated": 1},
+        {"receipt_misstated": 1, "log_leaf": 1},
     ),
     "a receipt states nothing": Corruption(
         (f"UPDATE receipts.receipts SET payload = 'x' WHERE receipt_id = {LAST_RECEIPT}",),
-        {"receipt_misstated": 1},
+        {"receipt_misstated": 1, "log_leaf": 1},
+    ),
+    "a receipt and its leaf are made anew, without the key": Corruption(
+        (
+            _restate(nonce="'\"0\"'"),
+            f"""UPDATE receipts.leaves l SET leaf_hash = sha256('\\x00'::bytea || payload)
+                FROM receipts.receipts r
+                WHERE r.receipt_id = l.receipt_id AND r.receipt_id = {LAST_RECEIPT}""",
+        ),
+        {"receipt_forged": 1, "log_tree": 2},
+    ),
+    "a signature is changed": Corruption(
+        (
+            f"""UPDATE receipts.receipts SET signature = set_byte(signature, 9, 255 - get_byte(signature, 9))
+                WHERE receipt_id = {LAST_RECEIPT}""",
+        ),
+        {"receipt_forged": 1},
+    ),
+    "two leaves are swapped": Corruption(
+        (
+            """UPDATE receipts.leaves l SET leaf_hash = o.leaf_hash FROM receipts.leaves o
+               WHERE (l.leaf_index, o.leaf_index) IN ((7, 12), (12, 7))""",
+        ),
+        {"log_leaf": 2, "log_tree": 2},
+    ),
+    "two receipts are swapped in the log": Corruption(
+        (
+            "DROP INDEX receipts.leaves_one_per_receipt",
+            """UPDATE receipts.leaves l SET account_id = o.account_id, receipt_id = o.receipt_id
+               FROM receipts.leaves o WHERE (l.leaf_index, o.leaf_index) IN ((7, 12), (12, 7))""",
+        ),
+        {"log_leaf": 2},
+    ),
+    "a leaf is taken out": Corruption(
+        ("DELETE FROM receipts.leaves WHERE leaf_index = 30",),
+        {"log_leaf": 1, "log_tree": 1},
+    ),
+    "the last leaves are taken out": Corruption(
+        ("DELETE FROM receipts.leaves WHERE leaf_index >= 58",),
+        {"log_leaf": 2, "log_tree": 2},
+    ),
+    "the tree is set back": Corruption(
+        ("UPDATE receipts.log SET tree_size = 59, frontier = substr(frontier, 1, 5 * 32)",),
+        {"log_tree": 1},
+    ),
+    "the checkpoint is another one": Corruption(
+        ("UPDATE receipts.log SET checkpoint = replace(checkpoint, E'\\n60\\n', E'\\n59\\n')",),
+        {"log_tree": 1},
     ),
     "a number is left out": Corruption(
         (f"UPDATE receipts.receipts SET account_sequence = 99 WHERE receipt_id = {LAST_RECEIPT}",),

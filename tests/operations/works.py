@@ -22,6 +22,7 @@ from services.ingest.record import RATER, Recorder
 from services.receipts import service as receipts
 from services.receipts.issue import GROUP as ISSUER
 from services.receipts.issue import Issuer
+from services.receipts.log import ReceiptLog
 from services.receipts.settings import ReceiptsSettings
 from services.receipts.signer import Signer
 from shared.clock import FixedClock
@@ -236,6 +237,8 @@ async def open_works(kind: str, address: str, database_url: str, data_dir: Path)
         clock, pricebook = FixedClock(NOW), ALimitedPricebook()
         signer = Signer(database, ReceiptsSettings(data_dir=str(data_dir)), clock)
         await signer.open()
+        log = ReceiptLog(database, signer, "", clock)
+        await log.open()
         yield Works(
             kind=kind,
             address=address,
@@ -255,6 +258,7 @@ async def open_works(kind: str, address: str, database_url: str, data_dir: Path)
                 event_log=event_log,
                 positions=PostgresPositions(database, receipts.SCHEMA.name),
                 signer=signer,
+                log=log,
                 clock=clock,
             ),
             pricebook=pricebook,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.proofs.conftest import stranger
 from tests.receipts.house import House, Street, migrate_street
 
 
@@ -17,3 +18,6 @@ async def street(postgres_url: str, tmp_path: Path) -> AsyncIterator[Street]:
 @pytest.fixture
 async def house(street: Street) -> House:
     return await street.open_house()
+
+
+__all__ = ["stranger"]

@@ -16,6 +16,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
 from services.receipts.issue import GROUP, Issuer
+from services.receipts.log import ReceiptLog
 from services.receipts.service import SCHEMA, build_receipts
 from services.receipts.settings import ReceiptsSettings
 from services.receipts.signer import Signer
@@ -70,6 +71,7 @@ def a_rated(account_id: UUID = A, **changes: Any) -> UsageRated:
             CostLine("output", 340, "0.6", "0.000204"),
         ],
         "rated_at": NOW,
+        "registry_digest": APricebook.digest,
     }
     return UsageRated(**fields | changes)
 
@@ -95,6 +97,7 @@ class APricebook:
     """A registry that knows one model, at $1 a million in and $2 out."""
 
     version = "2031.05.01"
+    digest = "d" * 64
 
     async def in_force(self, at: datetime) -> "APricebook":
         return self
@@ -220,6 +223,7 @@ async def build_house(
         event_log=event_log,
         positions=PostgresPositions(database, SCHEMA.name),
         signer=signer,
+        log=ReceiptLog(database, signer, settings.log_origin, clock),
         clock=clock,
     )
     return House(database, event_log, signer, issuer, service, clock)

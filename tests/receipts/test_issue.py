@@ -64,6 +64,7 @@ async def test_a_receipt_states_everything_that_was_recorded(house: House) -> No
         "calculated_cost": "0.0003765",
         "calculated_status": "priced",
         "cost_status": "priced",
+        "registry_digest": "d" * 64,
         "registry_version": "2031.05.01",
         "metadata_digest": hashlib.sha256(rfc8785.dumps({"user_id": "u1", "share": 0.5})).hexdigest(),
     }

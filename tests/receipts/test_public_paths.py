@@ -49,7 +49,7 @@ def changed(value: Any) -> list[Any]:
 async def test_every_changed_removed_renamed_or_added_fact_fails(
     house: House, receipt: dict[str, Any]
 ) -> None:
-    assert len(receipt["payload"]) == 38
+    assert len(receipt["payload"]) == 39
     for name, value in receipt["payload"].items():
         for other in changed(value):
             shown = receipt | {"payload": receipt["payload"] | {name: other}}
@@ -156,7 +156,16 @@ async def test_the_paths_are_described(house: House) -> None:
         "/api/v1/receipts/verify",
         "/api/v1/receipts/public-keys.json",
         "/api/v1/receipts/public-key.pem",
+        "/api/v1/receipts/{receipt_id}/proof",
+        "/api/v1/receipts/{receipt_id}/audit",
+        "/api/v1/receipts/{receipt_id}/statement.csv",
+        "/api/v1/receipts/{receipt_id}/statement.html",
+        "/api/v1/receipts/checkpoint",
+        "/api/v1/receipts/consistency",
+        "/api/v1/receipts/tile/{name}",
+        "/api/v1/receipts/verifier-keys.txt",
     }
     body = paths["/api/v1/receipts"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert "input_tokens" in body["oneOf"][0]["properties"]
     assert set(body["oneOf"][1]["properties"]) == {"log_id"}
+    assert set(body["oneOf"][2]["properties"]) == {"start_date", "end_date"}

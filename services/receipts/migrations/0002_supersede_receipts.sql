@@ -5,4 +5,4 @@ ALTER TABLE receipts.receipts ADD COLUMN revision smallint NOT NULL DEFAULT 0 CH
 DROP INDEX receipts.receipts_one_recorded_per_log;
 
 CREATE UNIQUE INDEX receipts_one_recorded_per_log
-    ON receipts.receipts (account_id, log_id, revision) WHERE kind = 'recorded';
+    ON receipts.receipts (account_id, log_id, revision) WHERE log_id IS NOT NULL;

@@ -41,6 +41,17 @@ def _of_log() -> dict[str, Any]:
     }
 
 
+def _of_range() -> dict[str, Any]:
+    bound = {"type": "string", "description": "YYYY-MM-DD (UTC), or an RFC 3339 time"}
+    return {
+        "title": "StatementOfRange",
+        "description": "A range of usage; answered by a receipt of kind `statement`.",
+        "type": "object",
+        "properties": {"start_date": bound, "end_date": bound},
+        "required": ["start_date", "end_date"],
+    }
+
+
 def _receipt() -> dict[str, Any]:
     fields = msgspec.structs.fields(Receipt)
     members: dict[str, Any] = {field.encode_name: {"type": "string"} for field in fields}
@@ -61,7 +72,7 @@ class CreateOperation(Operation):
 
     def __post_init__(self) -> None:
         """Set the body, which the handler takes as bytes."""
-        self.request_body = _json_body({"oneOf": [_details(), _of_log()]})
+        self.request_body = _json_body({"oneOf": [_details(), _of_log(), _of_range()]})
 
 
 @dataclass

@@ -10,12 +10,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter, RawBody
 
 from services.receipts.declare import Declarations
-from services.receipts.read import Reading, as_receipt, parse_period
+from services.receipts.read import Period, Reading, as_receipt, parse_period
 from services.receipts.routes.documents import CreateOperation, describe_problems
+from services.receipts.statement import Statements
 from shared.contracts.keys import SCOPE_LOG, SCOPE_READ, Principal
 from shared.contracts.receipts import Receipt, ReceiptAnswer, ReceiptPage
 from shared.contracts.usage import ABSENT, MAX_LOG_BODY_BYTES, NULL
 from shared.errors import Fault, InvalidFieldError, TooLargeError
+from shared.intake.parse import parse_key_header
 from shared.web.asgi import find_only_header
 from shared.web.principal import require_scope
 
@@ -35,7 +37,9 @@ class _Asked(msgspec.Struct):
 _asked_decoder = msgspec.json.Decoder(_Asked)
 
 
-def build_receipt_routes(declarations: Declarations, reading: Reading) -> list[HTTPRouteHandler]:
+def build_receipt_routes(
+    declarations: Declarations, statements: Statements, reading: Reading
+) -> list[HTTPRouteHandler]:
     """The handlers that need a key."""
 
     @post(
@@ -54,6 +58,13 @@ def build_receipt_routes(declarations: Declarations, reading: Reading) -> list[H
         if log_id is not None:
             require_scope(principal, SCOPE_READ)
             return _answer(as_receipt(await reading.await_recorded(principal.account_id, log_id)))
+        period = _read_range(body)
+        if period is not None:
+            require_scope(principal, SCOPE_READ)
+            header = find_only_header(request.scope["headers"], b"idempotency-key")
+            name = None if header is None else parse_key_header(header)
+            stated = await statements.issue_statement(principal, period, name)
+            return _answer(as_receipt(stated.row), replayed=stated.replayed)
         require_scope(principal, SCOPE_LOG)
         key = find_only_header(request.scope["headers"], b"idempotency-key")
         declared = await declarations.declare_receipt(principal, body, key)
@@ -104,7 +115,7 @@ def _read_log_id(body: bytes) -> UUID | None:
     """The record whose receipt is asked for, or None where usage is declared.
 
     Raises:
-        InvalidFieldError: `log_id` is no UUID, or a range asks for a statement, which is not offered.
+        InvalidFieldError: `log_id` is no UUID.
     """
     try:
         asked = _asked_decoder.decode(body)
@@ -115,12 +126,32 @@ def _read_log_id(body: bytes) -> UUID | None:
             return msgspec.json.decode(asked.log_id, type=UUID)
         except msgspec.MsgspecError:
             raise InvalidFieldError.of("log_id", "must be the UUID of a record") from None
-    ranged = [name for name in ("start_date", "end_date") if getattr(asked, name) not in (ABSENT, NULL)]
-    if ranged:
-        raise InvalidFieldError.all(
-            [Fault(name, "statements over a range are not offered") for name in ranged]
-        )
     return None
+
+
+def _read_range(body: bytes) -> Period | None:
+    """The range over which a statement is asked for, or None where usage is declared.
+
+    Raises:
+        InvalidFieldError: an end is missing, or is no day and no time.
+    """
+    try:
+        asked = _asked_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    ends = {name: getattr(asked, name) for name in ("start_date", "end_date")}
+    if all(value in (ABSENT, NULL) for value in ends.values()):
+        return None
+    faults: list[Fault] = []
+    texts: dict[str, str] = {}
+    for name, value in ends.items():
+        try:
+            texts[name] = msgspec.json.decode(value, type=str)
+        except msgspec.MsgspecError:
+            faults.append(Fault(name, "must be a day, YYYY-MM-DD, or an RFC 3339 time"))
+    if faults:
+        raise InvalidFieldError.all(faults)
+    return parse_period(texts["start_date"], texts["end_date"])
 
 
 def _answer(receipt: Receipt, *, replayed: bool = False) -> Response[ReceiptAnswer]:

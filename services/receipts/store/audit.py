@@ -22,7 +22,7 @@ class RecordedRow(NamedTuple):
 
 LIST_RECORDED: Final = """
 SELECT account_id, log_id, receipt_id, account_sequence, payload, revision
-FROM receipts.receipts WHERE kind = 'recorded' ORDER BY account_id, log_id, revision
+FROM receipts.receipts WHERE log_id IS NOT NULL ORDER BY account_id, log_id, revision
 """
 
 
@@ -72,3 +72,34 @@ async def list_wrong_sequences(connection: Connection) -> AsyncIterator[WrongSeq
     while rows := await cursor.fetch(_FETCHED_AT_ONCE):
         for row in rows:
             yield WrongSequence(*row.values())
+
+
+class LeafFound(NamedTuple):
+    """A leaf beside the receipt that it should be; either may be missing.
+
+    Attributes:
+        leaf_index: None where a receipt is no leaf.
+        payload: None where a leaf is of no receipt.
+    """
+
+    leaf_index: int | None
+    leaf_hash: bytes | None
+    account_id: UUID
+    receipt_id: UUID
+    payload: bytes | None
+    signature: bytes | None
+    key_id: str | None
+
+
+LIST_LEAVES: Final = """
+SELECT leaf_index, leaf_hash, account_id, receipt_id, payload, signature, key_id
+FROM receipts.leaves FULL JOIN receipts.receipts USING (account_id, receipt_id)
+ORDER BY leaf_index NULLS LAST
+"""
+
+
+async def list_leaves(connection: Connection) -> AsyncIterator[list[LeafFound]]:
+    """Every leaf in the order of the log, then what is in no log, some at a time, inside a transaction."""
+    cursor: Any = await connection.cursor(LIST_LEAVES)
+    while rows := await cursor.fetch(_FETCHED_AT_ONCE):
+        yield [LeafFound(*row.values()) for row in rows]

@@ -60,7 +60,7 @@ LIST_NEWEST: Final = """
 SELECT r.account_id, r.log_id, r.revision, r.receipt_id
 FROM unnest($1::uuid[], $2::uuid[]) AS asked (account_id, log_id)
 JOIN receipts.receipts r
-  ON r.account_id = asked.account_id AND r.log_id = asked.log_id AND r.kind = 'recorded'
+  ON r.account_id = asked.account_id AND r.log_id = asked.log_id
 ORDER BY r.revision
 """
 
@@ -68,7 +68,7 @@ ORDER BY r.revision
 async def list_newest(
     connection: Connection, logs: Collection[tuple[UUID, UUID]]
 ) -> dict[tuple[UUID, UUID], Newest]:
-    """The newest `recorded` receipt of those of these (account id, log id) that have one."""
+    """The newest receipt of those of these records (account id, log id) that have one."""
     rows = await connection.fetch(
         LIST_NEWEST, [account_id for account_id, _ in logs], [log_id for _, log_id in logs]
     )
@@ -91,7 +91,7 @@ async def find_receipt(connection: Connection, account_id: UUID, receipt_id: UUI
 LIST_RECORDED: Final = """
 SELECT account_id, receipt_id, account_sequence, kind, log_id, occurred_at, issued_at, key_id,
        payload, signature, request_sha256, revision
-FROM receipts.receipts WHERE account_id = $1 AND log_id = $2 AND kind = 'recorded' ORDER BY revision DESC
+FROM receipts.receipts WHERE account_id = $1 AND log_id = $2 ORDER BY revision DESC
 """
 
 
@@ -106,7 +106,6 @@ FROM unnest($2::uuid[]) AS asked (receipt_id)
 JOIN receipts.receipts old ON old.account_id = $1 AND old.receipt_id = asked.receipt_id
 JOIN receipts.receipts new
   ON new.account_id = $1 AND new.log_id = old.log_id AND new.revision = old.revision + 1
-WHERE old.kind = 'recorded' AND new.kind = 'recorded'
 """
 
 

@@ -1,0 +1,169 @@
+"""Reading the Merkle log: its checkpoint, its tiles, and proofs over it."""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from services.receipts.read import find_own_receipt
+from services.receipts.store.keys import list_keys
+from services.receipts.store.log import (
+    LogRow,
+    find_leaf_index,
+    find_log,
+    list_leaf_hashes,
+    list_tile_roots,
+    list_tiles,
+)
+from shared.contracts.receipts import Consistency, Inclusion
+from shared.errors import InvalidFieldError, NotFoundError, UnavailableError
+from shared.postgres import Connection, Database
+from shared.proofs.signing import encode_base64
+from shared.proofs.tlog.frontier import Frontier, join_hashes, split_hashes
+from shared.proofs.tlog.hashing import Node, cover, root_of_perfect
+from shared.proofs.tlog.note import VerifierKey
+from shared.proofs.tlog.proofs import Plan, carry_out, plan_consistency, plan_inclusion
+from shared.proofs.tlog.tiles import TILE_WIDTH, Tile, find_tile, is_within
+
+_KEPT_TILES: Final = 1_024
+"""Full tiles kept in memory: 8 MiB of hashes."""
+
+
+class _Asked(NamedTuple):
+    """A node that is made from some hashes of a tile."""
+
+    node: Node
+    part: slice
+
+
+class Proving:
+    """Answers what can be proved over the log.
+
+    Args:
+        database: of the schema `receipts`.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._tiles: OrderedDict[tuple[int, int], tuple[bytes, ...]] = OrderedDict()
+
+    async def get_checkpoint(self) -> str:
+        """The newest signed checkpoint.
+
+        Raises:
+            UnavailableError: the log has not begun.
+        """
+        async with self._database.connection() as connection:
+            return (await _get_log(connection)).checkpoint
+
+    async def list_verifier_keys(self) -> list[VerifierKey]:
+        """The keys that ever signed checkpoints, as notes' verifiers read them, oldest first."""
+        async with self._database.connection() as connection:
+            origin = (await _get_log(connection)).origin
+            return [VerifierKey(origin, row.public_key) for row in await list_keys(connection)]
+
+    async def prove_inclusion(self, account_id: UUID, receipt_id: str) -> Inclusion:
+        """That a receipt of the account is in the log, as the newest checkpoint has it.
+
+        Raises:
+            NotFoundError: the account has no such receipt.
+            UnavailableError: it was issued before there was a log, and will soon be in it.
+        """
+        async with self._database.connection() as connection:
+            receipt = await find_own_receipt(connection, account_id, receipt_id)
+            leaf_index = await find_leaf_index(connection, account_id, receipt.receipt_id)
+            log = await _get_log(connection)
+            if leaf_index is None:
+                raise UnavailableError("The receipt is not in the log yet.")
+            plan = plan_inclusion(leaf_index, log.tree_size)
+            proof = carry_out(plan, await self._collect(connection, plan, log))
+        return Inclusion(
+            leaf_index=leaf_index,
+            tree_size=log.tree_size,
+            hashes=[encode_base64(each) for each in proof],
+            checkpoint=log.checkpoint,
+        )
+
+    async def prove_consistency(self, old_size: int, size: int | None) -> Consistency:
+        """That the tree of one size begins with that of another; `size` None is the newest checkpoint's.
+
+        Raises:
+            InvalidFieldError: the sizes are in the wrong order, or the log is not that large.
+        """
+        async with self._database.connection() as connection:
+            log = await _get_log(connection)
+            new_size = log.tree_size if size is None else size
+            if new_size > log.tree_size:
+                raise InvalidFieldError.of("to", f"must not be more than the log's size, {log.tree_size}")
+            if old_size > new_size:
+                raise InvalidFieldError.of("from", f"must not be more than {new_size}")
+            plan = plan_consistency(old_size, new_size)
+            proof = carry_out(plan, await self._collect(connection, plan, log))
+        return Consistency(
+            old_size=old_size,
+            tree_size=new_size,
+            hashes=[encode_base64(each) for each in proof],
+            checkpoint=log.checkpoint if new_size == log.tree_size else None,
+        )
+
+    async def read_tile(self, tile: Tile) -> bytes:
+        """The hashes of a tile one after the other.
+
+        Raises:
+            NotFoundError: the log has not got so far.
+        """
+        async with self._database.connection() as connection:
+            if not is_within(tile, (await _get_log(connection)).tree_size):
+                raise NotFoundError("The log has no such tile yet.")
+            hashes = await self._read_hashes(connection, [tile])
+        return join_hashes(hashes[tile])
+
+    async def _collect(self, connection: Connection, plan: Plan, log: LogRow) -> Mapping[Node, bytes]:
+        """The hashes of all nodes of a plan, from the log's right edge where it has them, else from tiles."""
+        edge = Frontier.decode(log.tree_size, log.frontier).hashes
+        found = dict(zip(cover(0, log.tree_size), edge, strict=True))
+        asked: dict[Tile, list[_Asked]] = defaultdict(list)
+        for node in {node for nodes in plan for node in nodes} - found.keys():
+            tile, part = find_tile(node, log.tree_size)
+            asked[tile].append(_Asked(node, part))
+        for tile, hashes in (await self._read_hashes(connection, asked)).items():
+            for node, part in asked[tile]:
+                found[node] = root_of_perfect(list(hashes[part]))
+        return found
+
+    async def _read_hashes(
+        self, connection: Connection, tiles: Iterable[Tile]
+    ) -> dict[Tile, tuple[bytes, ...]]:
+        read: dict[Tile, tuple[bytes, ...]] = {}
+        missing: list[Tile] = []
+        for tile in tiles:
+            if tile.width < TILE_WIDTH:
+                read[tile] = await _read_partial(connection, tile)
+            elif (kept := self._tiles.get((tile.level, tile.number))) is not None:
+                self._tiles.move_to_end((tile.level, tile.number))
+                read[tile] = kept
+            else:
+                missing.append(tile)
+        if missing:
+            for row in await list_tiles(connection, [(tile.level, tile.number) for tile in missing]):
+                hashes = split_hashes(row.hashes)
+                read[Tile(row.level, row.number)] = self._tiles[row.level, row.number] = hashes
+            while len(self._tiles) > _KEPT_TILES:
+                self._tiles.popitem(last=False)
+        if any(len(read.get(tile, ())) != tile.width for tile in (*read, *missing)):
+            raise UnavailableError("The receipts' log is damaged.")
+        return read
+
+
+async def _get_log(connection: Connection) -> LogRow:
+    row = await find_log(connection)
+    if row is None:
+        raise UnavailableError("The receipts' log has not begun.")
+    return row
+
+
+async def _read_partial(connection: Connection, tile: Tile) -> tuple[bytes, ...]:
+    start = tile.number * TILE_WIDTH
+    if tile.level == 0:
+        return tuple(await list_leaf_hashes(connection, start, start + tile.width))
+    return tuple(await list_tile_roots(connection, tile.level - 1, start, start + tile.width))
