@@ -9,6 +9,7 @@ from services.receipts.issue import Issuer
 from services.receipts.log import ReceiptLog
 from services.receipts.prove import Proving
 from services.receipts.read import Reading
+from services.receipts.routes.bundle import build_bundle_routes
 from services.receipts.routes.log import build_log_routes
 from services.receipts.routes.receipts import build_receipt_routes
 from services.receipts.routes.verify import build_public_routes
@@ -71,14 +72,16 @@ def build_receipts(
         max_skew=timedelta(seconds=settings.max_skew_s),
     )
     reading = Reading(database, timedelta(milliseconds=settings.issue_wait_ms))
+    proving, verification = Proving(database), Verification(database)
     return Service(
         name="receipts",
         app=build_app(
             "LLMRing receipts",
             [
                 *build_receipt_routes(declarations, reading),
-                *build_public_routes(Verification(database)),
-                *build_log_routes(Proving(database)),
+                *build_public_routes(verification),
+                *build_log_routes(proving),
+                *build_bundle_routes(reading, proving, verification),
             ],
             service="receipts",
             principals=principals,
