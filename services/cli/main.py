@@ -6,6 +6,7 @@ from services.cli.dead_letters import dead_letters
 from services.cli.doctor import doctor
 from services.cli.keys import keys
 from services.cli.migrate import migrate
+from services.cli.receipts import receipts
 from services.cli.serve import serve
 from services.cli.usage import usage
 from services.cli.version import VERSION
@@ -24,4 +25,5 @@ main.add_command(migrate)
 main.add_command(keys)
 main.add_command(dead_letters)
 main.add_command(doctor)
+main.add_command(receipts)
 main.add_command(usage)

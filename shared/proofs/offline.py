@@ -55,11 +55,13 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         valid: the signature is good and no check failed. What was not checked is told in `checks`.
         receipt_id: of the receipt, if it is one.
+        reason: why there is nothing to check, where there is not.
     """
 
     valid: bool
     receipt_id: str | None
     checks: list[Check]
+    reason: str | None = None
 
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
