@@ -6,6 +6,7 @@ from typing import Final
 
 from services.receipts.declare import Declarations
 from services.receipts.issue import Issuer
+from services.receipts.llmring_1_0 import OldForm
 from services.receipts.log import ReceiptLog
 from services.receipts.prove import Proving
 from services.receipts.read import Reading
@@ -81,7 +82,7 @@ def build_receipts(
                 *build_receipt_routes(declarations, reading),
                 *build_public_routes(verification),
                 *build_log_routes(proving),
-                *build_bundle_routes(reading, proving, verification),
+                *build_bundle_routes(reading, proving, verification, OldForm(database, signer, clock)),
             ],
             service="receipts",
             principals=principals,

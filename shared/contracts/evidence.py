@@ -46,3 +46,28 @@ class JsonWebKeys(msgspec.Struct, frozen=True, kw_only=True):
     """`jwks.json` (RFC 7517, section 5): the keys whose signatures count. A revoked key is not among them."""
 
     keys: list[JsonWebKey]
+
+
+class OldReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """A receipt in the form of the `llmring` 1.0.0 package. Costs are floats, in USD.
+
+    Attributes:
+        timestamp: when the receipt was issued.
+        lock_digest: always empty: no lock file is known here.
+        signature: base64 of the 64 bytes over the other members, by the key that signed receipts when asked.
+    """
+
+    receipt_id: str
+    timestamp: str
+    alias: str
+    profile: str
+    lock_digest: str
+    provider: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    input_cost: float
+    output_cost: float
+    total_cost: float
+    signature: str

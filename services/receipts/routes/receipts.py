@@ -1,4 +1,4 @@
-"""An account's own receipts: `/api/v1/receipts` and `/api/v1/receipts/{receipt_id}`."""
+"""An account's own receipts: `/api/v1/receipts`."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, QueryParameter, RawBody
+from litestar.params import QueryParameter, RawBody
 
 from services.receipts.declare import Declarations
 from services.receipts.read import Reading, as_receipt, parse_period
@@ -80,17 +80,7 @@ def build_receipt_routes(declarations: Declarations, reading: Reading) -> list[H
             principal.account_id, log_id=log_id, period=period, cursor=cursor, limit=limit
         )
 
-    @get(
-        "/api/v1/receipts/{receipt_id:str}",
-        responses=describe_problems(401, 403, 404, 429, 503),
-        summary="One receipt of the account",
-        tags=["receipts"],
-    )
-    async def get_receipt(principal: NamedDependency[Principal], receipt_id: FromPath[str]) -> Receipt:
-        require_scope(principal, SCOPE_READ)
-        return await reading.get_receipt(principal.account_id, receipt_id)
-
-    return [post_receipt, list_receipts, get_receipt]
+    return [post_receipt, list_receipts]
 
 
 def _read_log_id(body: bytes) -> UUID | None:
