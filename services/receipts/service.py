@@ -79,10 +79,10 @@ def build_receipts(
         app=build_app(
             "LLMRing receipts",
             [
-                *build_receipt_routes(declarations, reading),
+                *build_receipt_routes(declarations, reading, OldForm(database, signer, clock)),
                 *build_public_routes(verification),
                 *build_log_routes(proving),
-                *build_bundle_routes(reading, proving, verification, OldForm(database, signer, clock)),
+                *build_bundle_routes(reading, proving, verification),
             ],
             service="receipts",
             principals=principals,

@@ -1,6 +1,6 @@
-"""One receipt: as it is, in the form of an old client, or with all that a stranger needs to check it."""
+"""One document with everything that a stranger needs to check a receipt without any server."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 from litestar import Response, get
@@ -8,14 +8,12 @@ from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
-from services.receipts.llmring_1_0 import OldForm
 from services.receipts.prove import Proving
 from services.receipts.read import Reading
 from services.receipts.routes.documents import describe_problems
 from services.receipts.verify import Verification
-from shared.contracts.evidence import Bundle, OldReceipt
+from shared.contracts.evidence import Bundle
 from shared.contracts.keys import SCOPE_READ, Principal
-from shared.contracts.receipts import Receipt
 from shared.errors import InvalidFieldError
 from shared.web.principal import require_scope
 
@@ -29,32 +27,10 @@ OldSize = Annotated[
 ]
 
 
-ReceiptFormat = Annotated[
-    Literal["json", "llmring-1.0"],
-    QueryParameter(description="`llmring-1.0` is the form of the `llmring` 1.0.0 package"),
-]
-
-
 def build_bundle_routes(
-    reading: Reading, proving: Proving, verification: Verification, old_form: OldForm
+    reading: Reading, proving: Proving, verification: Verification
 ) -> list[HTTPRouteHandler]:
-    """The handlers of single receipts."""
-
-    @get(
-        "/api/v1/receipts/{receipt_id:str}",
-        responses=describe_problems(401, 403, 404, 422, 429, 503),
-        summary="One receipt of the account",
-        tags=["receipts"],
-    )
-    async def get_receipt(
-        principal: NamedDependency[Principal],
-        receipt_id: FromPath[str],
-        format: ReceiptFormat = "json",  # noqa: A002 - the parameter's own name, which errors tell
-    ) -> Receipt | OldReceipt:
-        require_scope(principal, SCOPE_READ)
-        if format == "llmring-1.0":
-            return await old_form.get_receipt(principal.account_id, receipt_id)
-        return await reading.get_receipt(principal.account_id, receipt_id)
+    """The handler of bundles."""
 
     @get(
         "/api/v1/receipts/{receipt_id:str}/bundle",
@@ -91,4 +67,4 @@ def build_bundle_routes(
         }
         return Response(bundle, headers=headers)
 
-    return [get_receipt, get_bundle]
+    return [get_bundle]

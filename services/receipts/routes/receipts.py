@@ -1,17 +1,19 @@
-"""An account's own receipts: `/api/v1/receipts`."""
+"""An account's own receipts: `/api/v1/receipts` and `/api/v1/receipts/{receipt_id}`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import QueryParameter, RawBody
+from litestar.params import FromPath, QueryParameter, RawBody
 
 from services.receipts.declare import Declarations
+from services.receipts.llmring_1_0 import OldForm
 from services.receipts.read import Reading, as_receipt, parse_period
 from services.receipts.routes.documents import CreateOperation, describe_problems
+from shared.contracts.evidence import OldReceipt
 from shared.contracts.keys import SCOPE_LOG, SCOPE_READ, Principal
 from shared.contracts.receipts import Receipt, ReceiptAnswer, ReceiptPage
 from shared.contracts.usage import ABSENT, MAX_LOG_BODY_BYTES, NULL
@@ -21,6 +23,10 @@ from shared.web.principal import require_scope
 
 Bound = Annotated[
     str | None, QueryParameter(description="YYYY-MM-DD (UTC), or an RFC 3339 time", max_length=64)
+]
+ReceiptFormat = Annotated[
+    Literal["json", "llmring-1.0"],
+    QueryParameter(description="`llmring-1.0` is the form of the `llmring` 1.0.0 package"),
 ]
 
 
@@ -35,7 +41,9 @@ class _Asked(msgspec.Struct):
 _asked_decoder = msgspec.json.Decoder(_Asked)
 
 
-def build_receipt_routes(declarations: Declarations, reading: Reading) -> list[HTTPRouteHandler]:
+def build_receipt_routes(
+    declarations: Declarations, reading: Reading, old_form: OldForm
+) -> list[HTTPRouteHandler]:
     """The handlers that need a key."""
 
     @post(
@@ -80,7 +88,23 @@ def build_receipt_routes(declarations: Declarations, reading: Reading) -> list[H
             principal.account_id, log_id=log_id, period=period, cursor=cursor, limit=limit
         )
 
-    return [post_receipt, list_receipts]
+    @get(
+        "/api/v1/receipts/{receipt_id:str}",
+        responses=describe_problems(401, 403, 404, 422, 429, 503),
+        summary="One receipt of the account",
+        tags=["receipts"],
+    )
+    async def get_receipt(
+        principal: NamedDependency[Principal],
+        receipt_id: FromPath[str],
+        format: ReceiptFormat = "json",  # noqa: A002 - the parameter's own name, which errors tell
+    ) -> Receipt | OldReceipt:
+        require_scope(principal, SCOPE_READ)
+        if format == "llmring-1.0":
+            return await old_form.get_receipt(principal.account_id, receipt_id)
+        return await reading.get_receipt(principal.account_id, receipt_id)
+
+    return [post_receipt, list_receipts, get_receipt]
 
 
 def _read_log_id(body: bytes) -> UUID | None:
