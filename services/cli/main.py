@@ -6,6 +6,7 @@ from services.cli.dead_letters import dead_letters
 from services.cli.doctor import doctor
 from services.cli.keys import keys
 from services.cli.migrate import migrate
+from services.cli.receipts import receipts
 from services.cli.registry import registry
 from services.cli.serve import serve
 from services.cli.usage import usage
@@ -25,5 +26,6 @@ main.add_command(migrate)
 main.add_command(keys)
 main.add_command(dead_letters)
 main.add_command(doctor)
+main.add_command(receipts)
 main.add_command(usage)
 main.add_command(registry)

@@ -61,6 +61,7 @@ ROWS: Final = (
     Row("/api/v1/receipts/verify", "receipts", Access.REQUIRED, open_to=("POST",)),
     Row("/api/v1/receipts/public-keys.json", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
     Row("/api/v1/receipts/public-key.pem", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
+    Row("/api/v1/receipts/jwks.json", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
     Row("/api/v1/receipts/checkpoint", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
     Row("/api/v1/receipts/consistency", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
     Row("/api/v1/receipts/verifier-keys.txt", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.receipts.signer import Signer, SigningKeyError
+from services.receipts.store.keys import list_keys
 from services.receipts.store.log import (
     LeafRow,
     LogRow,
@@ -27,10 +28,10 @@ from shared.clock import Clock
 from shared.errors import UnavailableError
 from shared.postgres import Connection, Database
 from shared.proofs.signing import SigningKey
-from shared.proofs.tlog.checkpoint import Checkpoint
+from shared.proofs.tlog.checkpoint import Checkpoint, open_checkpoint
 from shared.proofs.tlog.frontier import Frontier, Growth, join_hashes
 from shared.proofs.tlog.hashing import hash_leaf, root_of_perfect
-from shared.proofs.tlog.note import check_key_name
+from shared.proofs.tlog.note import VerifierKey, check_key_name
 from shared.proofs.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 
 _ADOPTED_AT_ONCE: Final = 1_000
@@ -89,6 +90,28 @@ class ReceiptLog:
             raise SigningKeyError(
                 f"the log of this deployment is {row.origin}; it cannot be renamed to {self._origin}"
             )
+        await self.renew_signature()
+
+    async def renew_signature(self) -> None:
+        """Sign the newest checkpoint with the current key, if an older key did: it may have been revoked.
+
+        A checkpoint that does not hold is left as it is, for the check to find.
+        """
+        async with self._database.transaction() as connection:
+            row = await lock_log(connection)
+            if row is None:
+                return
+            keys = [VerifierKey(row.origin, key.public_key) for key in await list_keys(connection)]
+            try:
+                frontier = Frontier.decode(row.tree_size, row.frontier)
+                opened = open_checkpoint(row.checkpoint, row.origin, keys)
+            except ValueError:  # also NoteError
+                return
+            signers = {each.key.public_key for each in opened.signatures}
+            is_sound = opened.checkpoint == Checkpoint(row.origin, frontier.size, frontier.root)
+            if is_sound and self._signer.key.public_key not in signers:
+                signed = _sign(row.origin, frontier, self._signer.key)
+                await update_log(connection, row._replace(checkpoint=signed))
 
     async def append(self, connection: Connection, leaves: Sequence[Leaf]) -> None:
         """Append leaves and sign the checkpoint over them.

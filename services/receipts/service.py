@@ -7,10 +7,12 @@ from typing import Final
 from services.receipts.declare import Declarations
 from services.receipts.examine import Examination
 from services.receipts.issue import Issuer
+from services.receipts.llmring_1_0 import OldForm
 from services.receipts.log import ReceiptLog
 from services.receipts.once import Desk
 from services.receipts.prove import Proving
 from services.receipts.read import Reading
+from services.receipts.routes.bundle import build_bundle_routes
 from services.receipts.routes.examine import build_examination_routes
 from services.receipts.routes.log import build_log_routes
 from services.receipts.routes.receipts import build_receipt_routes
@@ -76,17 +78,20 @@ def build_receipts(
         clock=clock,
         max_skew=timedelta(seconds=settings.max_skew_s),
     )
-    proving = Proving(database)
-    examination = Examination(database=database, proving=proving, pricebook=pricebook, ingest=ingest)
     reading = Reading(database, timedelta(milliseconds=settings.issue_wait_ms))
+    proving, verification = Proving(database), Verification(database)
+    examination = Examination(database=database, proving=proving, pricebook=pricebook, ingest=ingest)
     return Service(
         name="receipts",
         app=build_app(
             "LLMRing receipts",
             [
-                *build_receipt_routes(declarations, Statements(database, desk), reading),
-                *build_public_routes(Verification(database)),
+                *build_receipt_routes(
+                    declarations, Statements(database, desk), reading, OldForm(database, signer, clock)
+                ),
+                *build_public_routes(verification),
                 *build_log_routes(proving),
+                *build_bundle_routes(reading, proving, verification),
                 *build_statement_routes(reading),
                 *build_examination_routes(examination),
             ],

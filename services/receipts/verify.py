@@ -1,11 +1,13 @@
 """The public verdict on a receipt that anybody shows, and the keys to reach the same one offline."""
 
 import hmac
+from base64 import urlsafe_b64encode
 from typing import Any
 from uuid import UUID
 
 from services.receipts.store.keys import KeyRow, list_keys
 from services.receipts.store.receipts import find_receipt
+from shared.contracts.evidence import JsonWebKey, JsonWebKeys
 from shared.contracts.receipts import PublicKey, PublicKeys, Verdict
 from shared.errors import MalformedRequestError, NotFoundError
 from shared.postgres import Connection, Database
@@ -55,6 +57,12 @@ class Verification:
         current = next((row.key_id for row in rows if row.status == "current"), None)
         return PublicKeys(keys=[public_key_of(row) for row in rows], current_key_id=current)
 
+    async def list_json_web_keys(self) -> JsonWebKeys:
+        """The keys whose signatures count, oldest first; JOSE has no sign for a revoked one."""
+        async with self._database.connection() as connection:
+            rows = await list_keys(connection)
+        return JsonWebKeys(keys=[_json_web_key(row) for row in rows if row.status != "revoked"])
+
     async def get_current_pem(self) -> str:
         """The current public key as PEM.
 
@@ -80,6 +88,10 @@ def public_key_of(row: KeyRow) -> PublicKey:
         status=row.status,
         revoked_at=row.revoked_at,
     )
+
+
+def _json_web_key(row: KeyRow) -> JsonWebKey:
+    return JsonWebKey(x=urlsafe_b64encode(row.public_key).decode().rstrip("="), kid=row.key_id)
 
 
 async def _is_stored(connection: Connection, shown: Any) -> bool:  # noqa: ANN401 - JSON that a verdict was given on

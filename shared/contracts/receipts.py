@@ -23,7 +23,9 @@ KeyStatus = Literal["current", "retired", "revoked"]
 """`current` signs; `retired` signed once and its receipts stay valid; `revoked` is no longer trusted."""
 
 VerdictKeyStatus = Literal["current", "retired", "revoked", "revoked_after_issue"]
-Reason = Literal["malformed", "bad_signature", "unknown_key", "key_expired", "key_revoked"]
+Reason = Literal[
+    "malformed", "bad_signature", "unknown_key", "key_not_yet_valid", "key_expired", "key_revoked"
+]
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ having one value; a member more or less makes it another document, which nobody 
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,9 @@ from shared.proofs.strict_json import parse_strict
 _MEMBERS = frozenset({"receipt_id", "id", "payload", "signature", "key_id", "algorithm"})
 _MALFORMED = Verdict(valid=False, reason="malformed")
 _BAD_SIGNATURE = Verdict(valid=False, reason="bad_signature")
+
+_CLOCKS_APART: Final = timedelta(minutes=5)
+"""How far the clocks of two processes that share a new key may differ: one publishes it, the other signs."""
 
 
 class SignedPayload(NamedTuple):
@@ -137,6 +140,8 @@ def _judge_time(key: PublicKey, payload: Mapping[str, object]) -> Verdict:
         if key.revoked_at is None or issued_at is None or issued_at >= key.revoked_at:
             return Verdict(valid=False, reason="key_revoked", key_status="revoked")
         return Verdict(valid=True, key_status="revoked_after_issue")
+    if issued_at is not None and issued_at < key.not_before - _CLOCKS_APART:
+        return Verdict(valid=False, reason="key_not_yet_valid", key_status=key.status)
     if key.not_after is not None and issued_at is not None and issued_at > key.not_after:
         return Verdict(valid=False, reason="key_expired", key_status=key.status)
     return Verdict(valid=True, key_status=key.status)

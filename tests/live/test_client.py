@@ -5,22 +5,19 @@ import io
 import json
 import os
 import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
+from tests.live.client_environment import install_client
 from tests.live.conftest import Account
 from tests.live.process import ServerProcess
-from tests.servers.server import MissingServerError
 
 pytestmark = pytest.mark.client
 
 CLIENT = "llmring==1.4.0"
-CACHE = Path(os.environ.get("LLMRING_TEST_CACHE", Path.home() / ".cache" / "llmring-tests"))
 
 PROGRAM = """
 import asyncio, json, os, sys
@@ -58,19 +55,7 @@ asyncio.run(main())
 @pytest.fixture(scope="session")
 def client_bin() -> Path:
     """The programs of an environment with the published client, made at the first use."""
-    folder = CACHE / CLIENT.replace("==", "-")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with FileLock(CACHE / "client.lock"):
-        if not (folder / "installed").exists():
-            try:
-                subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-                subprocess.run(
-                    [folder / "bin" / "pip", "install", "--quiet", CLIENT], check=True, timeout=240
-                )
-            except subprocess.SubprocessError as error:
-                raise MissingServerError(f"{CLIENT} could not be installed") from error
-            (folder / "installed").touch()
-    return folder / "bin"
+    return install_client(CLIENT)
 
 
 class Shell:

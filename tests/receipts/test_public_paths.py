@@ -123,7 +123,8 @@ async def test_what_is_too_long_for_a_receipt_is_refused(house: House) -> None:
 
 
 async def test_the_keys_are_cached_by_their_content(street: Street, house: House) -> None:
-    for path in ("/api/v1/receipts/public-keys.json", "/api/v1/receipts/public-key.pem"):
+    for name in ("public-keys.json", "public-key.pem", "jwks.json"):
+        path = f"/api/v1/receipts/{name}"
         answer = await house.call("GET", path, account=None)
         headers = dict(answer.headers)
         assert headers[b"cache-control"] == b"max-age=300, public"
@@ -156,10 +157,12 @@ async def test_the_paths_are_described(house: House) -> None:
         "/api/v1/receipts/verify",
         "/api/v1/receipts/public-keys.json",
         "/api/v1/receipts/public-key.pem",
+        "/api/v1/receipts/jwks.json",
         "/api/v1/receipts/{receipt_id}/proof",
         "/api/v1/receipts/{receipt_id}/audit",
         "/api/v1/receipts/{receipt_id}/statement.csv",
         "/api/v1/receipts/{receipt_id}/statement.html",
+        "/api/v1/receipts/{receipt_id}/bundle",
         "/api/v1/receipts/checkpoint",
         "/api/v1/receipts/consistency",
         "/api/v1/receipts/tile/{name}",

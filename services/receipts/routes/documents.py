@@ -5,7 +5,14 @@ from typing import Any, Final, cast
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec import (
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    RequestBody,
+    Schema,
+)
 
 from shared.contracts.receipts import Receipt
 from shared.contracts.usage import MAX_COST_USD, UsageLog
@@ -82,6 +89,17 @@ class VerifyOperation(Operation):
     def __post_init__(self) -> None:
         """Set the body, which the handler takes as bytes."""
         self.request_body = _json_body(_receipt())
+
+
+@dataclass
+class ProofOperation(Operation):
+    """`GET /api/v1/receipts/{receipt_id}/proof`, which also answers with a text."""
+
+    def __post_init__(self) -> None:
+        """Add the media type of `format=tlog-proof`."""
+        answer = (self.responses or {}).get("200")
+        if isinstance(answer, OpenAPIResponse) and answer.content is not None:
+            answer.content["text/plain"] = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
 
 
 def describe_problems(*statuses: int) -> dict[int, ResponseSpec]:

@@ -1,6 +1,6 @@
 """The Merkle log's door: checkpoint, proofs and tiles for anybody, a receipt's proof for its own account."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, cast
 
 from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
@@ -8,21 +8,28 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
 from services.receipts.prove import Proving
-from services.receipts.routes.documents import describe_problems
+from services.receipts.routes.documents import ProofOperation, describe_problems
 from shared.contracts.keys import SCOPE_READ, Principal
 from shared.contracts.receipts import Consistency, Inclusion
 from shared.errors import NotFoundError
 from shared.proofs.tlog.tiles import parse_tile_path
+from shared.proofs.tlog.tlog_proof import TlogProof, decode_hashes
 from shared.web.principal import require_scope
 
 _IMMUTABLE: Final = {"cache-control": "public, max-age=31536000, immutable"}
 _FRESH: Final = {"cache-control": "no-cache"}
+_OWN: Final = {"cache-control": "no-store"}
 _LARGEST: Final = 2**63 - 1
 
 Size = Annotated[int, QueryParameter(ge=0, le=_LARGEST, name="from", description="the older tree's size")]
 NewSize = Annotated[
     int | None,
     QueryParameter(ge=0, le=_LARGEST, description="the newer tree's size; default: the checkpoint's"),
+]
+
+ProofFormat = Annotated[
+    Literal["json", "tlog-proof"],
+    QueryParameter(description="`tlog-proof` is the text of C2SP tlog-proof, to be saved under that suffix"),
 ]
 
 
@@ -78,15 +85,25 @@ def build_log_routes(proving: Proving) -> list[HTTPRouteHandler]:
 
     @get(
         "/api/v1/receipts/{receipt_id:str}/proof",
+        operation_class=ProofOperation,
         responses=describe_problems(401, 403, 404, 429, 503),
         summary="That a receipt is in the log (RFC 9162)",
         tags=["receipts"],
     )
     async def get_proof(
-        principal: NamedDependency[Principal], receipt_id: FromPath[str]
+        principal: NamedDependency[Principal],
+        receipt_id: FromPath[str],
+        format: ProofFormat = "json",  # noqa: A002 - the parameter's own name, which errors tell
     ) -> Response[Inclusion]:
         require_scope(principal, SCOPE_READ)
         proof = await proving.prove_inclusion(principal.account_id, receipt_id)
-        return Response(proof, headers={"cache-control": "no-store"})
+        if format == "json":
+            return Response(proof, headers=_OWN)
+        text = TlogProof(proof.leaf_index, decode_hashes(proof.hashes), proof.checkpoint).encode()
+        name = f'attachment; filename="{receipt_id.lower()}.tlog-proof"'
+        return cast(
+            "Response[Inclusion]",
+            Response(text, media_type=MediaType.TEXT, headers={**_OWN, "content-disposition": name}),
+        )
 
     return [get_checkpoint, get_verifier_keys, get_consistency, get_tile, get_proof]

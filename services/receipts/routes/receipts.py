@@ -1,6 +1,6 @@
 """An account's own receipts: `/api/v1/receipts` and `/api/v1/receipts/{receipt_id}`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -10,9 +10,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter, RawBody
 
 from services.receipts.declare import Declarations
+from services.receipts.llmring_1_0 import OldForm
 from services.receipts.read import Period, Reading, as_receipt, parse_period
 from services.receipts.routes.documents import CreateOperation, describe_problems
 from services.receipts.statement import Statements
+from shared.contracts.evidence import OldReceipt
 from shared.contracts.keys import SCOPE_LOG, SCOPE_READ, Principal
 from shared.contracts.receipts import Receipt, ReceiptAnswer, ReceiptPage
 from shared.contracts.usage import ABSENT, MAX_LOG_BODY_BYTES, NULL
@@ -23,6 +25,10 @@ from shared.web.principal import require_scope
 
 Bound = Annotated[
     str | None, QueryParameter(description="YYYY-MM-DD (UTC), or an RFC 3339 time", max_length=64)
+]
+ReceiptFormat = Annotated[
+    Literal["json", "llmring-1.0"],
+    QueryParameter(description="`llmring-1.0` is the form of the `llmring` 1.0.0 package"),
 ]
 
 
@@ -38,7 +44,7 @@ _asked_decoder = msgspec.json.Decoder(_Asked)
 
 
 def build_receipt_routes(
-    declarations: Declarations, statements: Statements, reading: Reading
+    declarations: Declarations, statements: Statements, reading: Reading, old_form: OldForm
 ) -> list[HTTPRouteHandler]:
     """The handlers that need a key."""
 
@@ -95,14 +101,18 @@ def build_receipt_routes(
 
     @get(
         "/api/v1/receipts/{receipt_id:str}",
-        responses=describe_problems(401, 403, 404, 429, 503),
+        responses=describe_problems(401, 403, 404, 422, 429, 503),
         summary="One receipt of the account",
         tags=["receipts"],
     )
     async def get_receipt(
-        principal: NamedDependency[Principal], receipt_id: FromPath[str]
-    ) -> Response[Receipt]:
+        principal: NamedDependency[Principal],
+        receipt_id: FromPath[str],
+        format: ReceiptFormat = "json",  # noqa: A002 - the parameter's own name, which errors tell
+    ) -> Response[Receipt | OldReceipt]:
         require_scope(principal, SCOPE_READ)
+        if format == "llmring-1.0":
+            return Response(await old_form.get_receipt(principal.account_id, receipt_id))
         receipt, newer = await reading.get_receipt(principal.account_id, receipt_id)
         # RFC 5829, section 3.2. In the receipt itself there is no room for it: all of that is signed.
         link = f'</api/v1/receipts/{newer}>; rel="successor-version"'

@@ -11,6 +11,7 @@ from litestar.params import RawBody
 
 from services.receipts.routes.documents import VerifyOperation, describe_problems
 from services.receipts.verify import Verification
+from shared.contracts.evidence import JsonWebKeys
 from shared.contracts.receipts import MAX_RECEIPT_BYTES, PublicKeys, Verdict
 from shared.errors import TooLargeError
 from shared.web.asgi import find_header
@@ -60,7 +61,18 @@ def build_public_routes(verification: Verification) -> list[HTTPRouteHandler]:
         pem = (await verification.get_current_pem()).encode()
         return _cacheable(request, pem, "application/x-pem-file")
 
-    return [verify_receipt, get_public_keys, get_public_key_pem]
+    @get(
+        "/api/v1/receipts/jwks.json",
+        responses=describe_problems(429, 503),
+        cache_control=_CACHED,
+        summary="The keys whose signatures count, as a JSON Web Key Set (RFC 7517)",
+        tags=["receipts"],
+    )
+    async def get_jwks(request: Request[Any, Any, Any]) -> Response[JsonWebKeys]:
+        keys = _encoder.encode(await verification.list_json_web_keys())
+        return _cacheable(request, keys, "application/jwk-set+json")
+
+    return [verify_receipt, get_public_keys, get_public_key_pem, get_jwks]
 
 
 def _cacheable(request: Request[Any, Any, Any], content: bytes, media_type: str) -> Response[Any]:

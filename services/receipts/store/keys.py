@@ -57,17 +57,59 @@ async def retire_current_key(connection: Connection, not_after: datetime) -> Non
     await connection.execute(RETIRE_CURRENT_KEY, not_after)
 
 
-MAY_SIGN: Final = """
-SELECT status <> 'revoked' AND (not_after IS NULL OR not_after >= $2)
+class Right(NamedTuple):
+    """Whether a key is the current one, and whether it may sign at the instant asked about."""
+
+    is_current: bool
+    may_sign: bool
+
+
+FIND_RIGHT: Final = """
+SELECT status = 'current', status <> 'revoked' AND (not_after IS NULL OR not_after >= $2)
 FROM receipts.signing_keys WHERE key_id = $1
 """
 
 
-async def may_sign(connection: Connection, key_id: str, at: datetime) -> bool:
-    """Whether a receipt issued at this instant may carry this key's signature."""
-    return bool(await connection.fetchval(MAY_SIGN, key_id, at))
+async def find_right(connection: Connection, key_id: str, at: datetime) -> Right:
+    """Whether a receipt issued at this instant may carry this key's signature; nothing for an unknown key."""
+    row = await connection.fetchrow(FIND_RIGHT, key_id, at)
+    return Right(is_current=False, may_sign=False) if row is None else Right(*_columns(row))
+
+
+REVOKE_KEY: Final = """
+UPDATE receipts.signing_keys
+SET status = 'revoked', revoked_at = $2, not_after = LEAST(not_after, $2)
+WHERE key_id = $1
+"""
+
+
+async def update_revoked(connection: Connection, key_id: str, at: datetime) -> None:
+    """Mark a key as one whose signatures count for nothing from that instant on."""
+    await connection.execute(REVOKE_KEY, key_id, at)
+
+
+COUNT_SIGNED: Final = """
+SELECT count(*) FILTER (WHERE issued_at < $2), count(*) FILTER (WHERE issued_at >= $2)
+FROM receipts.receipts WHERE key_id = $1
+"""
+
+
+class Signed(NamedTuple):
+    """How many receipts a key signed before an instant, and from it on."""
+
+    before: int
+    since: int
+
+
+async def count_signed(connection: Connection, key_id: str, at: datetime) -> Signed:
+    """Read every receipt: it may take minutes."""
+    row = await connection.fetchrow(COUNT_SIGNED, key_id, at)
+    return Signed(0, 0) if row is None else Signed(*_columns(row))
 
 
 def _key(row: Row) -> KeyRow:
-    columns: Any = row.values()
-    return KeyRow(*columns)
+    return KeyRow(*_columns(row))
+
+
+def _columns(row: Row) -> Any:  # noqa: ANN401 - a row's columns may be of any type
+    return row.values()
