@@ -43,7 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed to make the load: apt-get install wrk")
-    with run_registry("bench.with_empty") as url:
+    with run_registry("bench.with_empty") as registry:
+        url = registry.url
         with urllib.request.urlopen(url + PATH) as answer:
             tag, size = answer.headers["ETag"], len(answer.read())
         asked = {

@@ -8,7 +8,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 from uuid import uuid4
+
+import psutil
 
 from bench.servers import run_postgres, run_server
 from shared.clock import SystemClock
@@ -18,11 +21,24 @@ from shared.web.principal import PRINCIPAL_HEADER, PrincipalMint
 from tests.servers.process import find_free_port
 
 _SEED = bytes(range(32))
+_PSUTIL: Any = psutil  # its functions carry no annotations
+
+
+class Registry(NamedTuple):
+    """Where it answers, and its process."""
+
+    url: str
+    process: Any
+
+    def cpu_s(self) -> float:
+        """The processor time that it has taken so far."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
 
 
 @contextlib.contextmanager
-def run_registry(module: str) -> Iterator[str]:
-    """Its address. `module` is the program: `services`, or one that stands in for it."""
+def run_registry(module: str) -> Iterator[Registry]:
+    """A fresh one. `module` is the program: `services`, or one that stands in for it."""
     port = find_free_port()
     url = f"http://127.0.0.1:{port}"
     key = SigningKey.from_seed(_SEED).public_key
@@ -40,7 +56,12 @@ def run_registry(module: str) -> Iterator[str]:
         with run_server(
             [*program, "serve", "registry"], settings, url, Path(work) / "log", health="/health/ready"
         ):
-            yield url
+            [process] = [
+                child
+                for child in _PSUTIL.Process().children()
+                if child.environ().get("LLMRING_PORT") == str(port)
+            ]
+            yield Registry(url, process)
 
 
 def operator_headers() -> dict[str, str]:

@@ -3,6 +3,8 @@
 from itertools import product
 from typing import Any
 
+import cramjam
+import msgspec
 import pytest
 
 from services.registry.edition import Edition, EditionCache
@@ -99,3 +101,46 @@ def test_the_cache_keeps_what_was_used_last_and_no_more_bytes_than_it_may() -> N
     assert cache.find("large") is None
     cache.keep("small", Edition(b"", "small"))
     assert cache.find("small") is not None
+
+
+async def test_a_large_registry_is_read_filtered_compared_and_unpacked_alike(start: Start) -> None:
+    registry: Running = await start(recheck_s=60.0)
+    words = "word " * 150
+    models = [
+        make_model(f"m-{number}", f"p{number % 7}", input="1", description=f"{words}{number}")
+        for number in range(500)
+    ]
+    first = await registry.must_publish(*models)
+    retired = [msgspec.structs.replace(model, is_active=False) for model in models[:70]]
+    second = await registry.must_publish(*retired)
+    whole = (await registry.get("/registry")).json()["models"]
+    assert len(whole) == 500
+    for query in ("", "active=true", "providers=p0,p1&active=true", "providers=p3"):
+        plain = await registry.get(f"/registry?{query}", accept_encoding="identity")
+        for coding, unpack in (
+            ("gzip", cramjam.gzip.decompress),
+            ("br", cramjam.brotli.decompress),
+            ("zstd", cramjam.zstd.decompress),
+        ):
+            headers = {"accept-encoding": coding}
+            async with registry.client.stream("GET", f"/registry?{query}", headers=headers) as answer:
+                packed = b"".join([chunk async for chunk in answer.aiter_raw()])
+            assert answer.headers["content-encoding"] == coding
+            assert len(packed) < len(plain.content) / 10
+            assert bytes(unpack(packed)) == plain.content
+        wanted = {
+            key
+            for key, model in whole.items()
+            if (model["is_active"] or "active" not in query)
+            and (model["provider"] in query or "providers" not in query)
+        }
+        assert set(plain.json()["models"]) == wanted
+    told = (await registry.get(f"/registry/diff?from={first}&to={second}")).json()["changes"]
+    assert {(change["model"], change["type"]) for change in told if change["field"] == "is_active"} == {
+        (f"p{number % 7}:m-{number}", "model.deprecated") for number in range(70)
+    }
+    bodies = [
+        (await registry.get(f"/registry/v/{version}/registry.json")).content for version in (first, second)
+    ]
+    entries = [body[body.index(b'"p0:m-490"') : body.index(b'"p0:m-497"')] for body in bodies]
+    assert entries[0] == entries[1]
