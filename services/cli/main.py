@@ -9,6 +9,7 @@ from services.cli.migrate import migrate
 from services.cli.serve import serve
 from services.cli.usage import usage
 from services.cli.version import VERSION
+from services.cli.witness import witness
 from services.cli.worker import worker
 
 
@@ -25,3 +26,4 @@ main.add_command(keys)
 main.add_command(dead_letters)
 main.add_command(doctor)
 main.add_command(usage)
+main.add_command(witness)
