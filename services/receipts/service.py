@@ -4,18 +4,22 @@ from datetime import timedelta
 from importlib.resources import files
 from typing import Final
 
+from services.receipts.cosignatures import Cosignatures
 from services.receipts.declare import Declarations
 from services.receipts.issue import Issuer
 from services.receipts.log import ReceiptLog
+from services.receipts.policy import parse_policy
 from services.receipts.prove import Proving
 from services.receipts.read import Reading
 from services.receipts.routes.log import build_log_routes
 from services.receipts.routes.receipts import build_receipt_routes
 from services.receipts.routes.verify import build_public_routes
+from services.receipts.routes.witnesses import build_witness_routes
 from services.receipts.settings import ReceiptsSettings
 from services.receipts.signer import Signer
+from services.receipts.submit import Submission
 from services.receipts.verify import Verification
-from services.receipts.worker import build_adopter, build_issuer
+from services.receipts.worker import build_adopter, build_issuer, build_submitters
 from shared.clock import Clock
 from shared.event_log.consumer import Pace
 from shared.event_log.port import EventLog
@@ -71,6 +75,10 @@ def build_receipts(
         max_skew=timedelta(seconds=settings.max_skew_s),
     )
     reading = Reading(database, timedelta(milliseconds=settings.issue_wait_ms))
+    policy = parse_policy(settings)
+    proving = Proving(database)
+    cosignatures = Cosignatures(database, proving, policy)
+    submission = Submission(database, proving, cosignatures, policy)
     return Service(
         name="receipts",
         app=build_app(
@@ -78,25 +86,32 @@ def build_receipts(
             [
                 *build_receipt_routes(declarations, reading),
                 *build_public_routes(Verification(database)),
-                *build_log_routes(Proving(database)),
+                *build_log_routes(proving, cosignatures),
+                *build_witness_routes(cosignatures),
             ],
             service="receipts",
             principals=principals,
             version=version,
         ),
-        workers=[Worker("pricebook", lambda stop: pricebook.follow(event_log, stop))]
-        if alone
-        else _issuing(
-            database=database,
-            event_log=event_log,
-            signer=signer,
-            log=log,
-            clock=clock,
-            pace=pace,
-            settings=settings,
-        ),
+        workers=[
+            *(
+                [Worker("pricebook", lambda stop: pricebook.follow(event_log, stop))]
+                if alone
+                else _issuing(
+                    database=database,
+                    event_log=event_log,
+                    signer=signer,
+                    log=log,
+                    clock=clock,
+                    pace=pace,
+                    settings=settings,
+                )
+            ),
+            *(build_submitters(submission, policy) if policy.peers else ()),
+        ],
         pings={"database": database.ping, "event_log": event_log.ping},
         on_start=[signer.open, log.open],
+        on_stop=[submission.close],
     )
 
 

@@ -55,11 +55,18 @@ OpenWitness = Callable[..., WitnessProcess]
 
 
 @pytest.fixture
-def open_witness(tmp_path: Path) -> Iterator[OpenWitness]:
+def make_witness(tmp_path: Path) -> OpenWitness:
+    """Makes the files of a witness."""
+    return lambda *logs: WitnessProcess(tmp_path / f"w{len(list(tmp_path.glob('w*')))}", *logs)
+
+
+@pytest.fixture
+def open_witness(make_witness: OpenWitness) -> Iterator[OpenWitness]:
+    """Makes them and starts it."""
     opened: list[WitnessProcess] = []
 
     def start(*logs: VerifierKey) -> WitnessProcess:
-        witness = WitnessProcess(tmp_path / f"w{len(opened)}", *logs)
+        witness = make_witness(*logs)
         opened.append(witness)
         witness.start()
         return witness

@@ -73,6 +73,18 @@ class VerifyOperation(Operation):
         self.request_body = _json_body(_receipt())
 
 
+@dataclass
+class CosignedOperation(Operation):
+    """`POST /api/v1/receipts/cosignatures`."""
+
+    def __post_init__(self) -> None:
+        """Set the body, which the handler takes as bytes."""
+        note = {"type": "string", "description": "a signed checkpoint with lines of witnesses"}
+        self.request_body = RequestBody(
+            content={"text/plain": OpenAPIMediaType(schema=cast("Schema", note))}, required=True
+        )
+
+
 def describe_problems(*statuses: int) -> dict[int, ResponseSpec]:
     """The problem documents that a path may answer with."""
     return {

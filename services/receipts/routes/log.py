@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
+from services.receipts.cosignatures import Cosignatures
 from services.receipts.prove import Proving
 from services.receipts.routes.documents import describe_problems
 from shared.contracts.keys import SCOPE_READ, Principal
@@ -24,20 +25,35 @@ NewSize = Annotated[
     int | None,
     QueryParameter(ge=0, le=_LARGEST, description="the newer tree's size; default: the checkpoint's"),
 ]
+Witnessed = Annotated[
+    bool, QueryParameter(description="the newest checkpoint that enough witnesses have cosigned")
+]
 
 
-def build_log_routes(proving: Proving) -> list[HTTPRouteHandler]:
+def build_log_routes(proving: Proving, cosignatures: Cosignatures) -> list[HTTPRouteHandler]:
     """The handlers of the log."""
 
     @get(
         "/api/v1/receipts/checkpoint",
-        responses=describe_problems(429, 503),
+        responses=describe_problems(404, 429, 503),
         media_type=MediaType.TEXT,
         summary="The log's newest signed checkpoint (C2SP tlog-checkpoint)",
         tags=["log"],
     )
-    async def get_checkpoint() -> Response[str]:
-        return Response(await proving.get_checkpoint(), media_type=MediaType.TEXT, headers=_FRESH)
+    async def get_checkpoint(
+        *,
+        witnessed: Witnessed = False,
+        for_witnesses: Annotated[
+            bool, QueryParameter(description="the one that witnesses are asked to cosign now")
+        ] = False,
+    ) -> Response[str]:
+        if witnessed:
+            note = (await cosignatures.get_witnessed()).note
+        elif for_witnesses:
+            note = await cosignatures.get_candidate()
+        else:
+            note = await cosignatures.get_checkpoint()
+        return Response(note, media_type=MediaType.TEXT, headers=_FRESH)
 
     @get(
         "/api/v1/receipts/verifier-keys.txt",
@@ -83,10 +99,11 @@ def build_log_routes(proving: Proving) -> list[HTTPRouteHandler]:
         tags=["receipts"],
     )
     async def get_proof(
-        principal: NamedDependency[Principal], receipt_id: FromPath[str]
+        principal: NamedDependency[Principal], receipt_id: FromPath[str], *, witnessed: Witnessed = False
     ) -> Response[Inclusion]:
         require_scope(principal, SCOPE_READ)
-        proof = await proving.prove_inclusion(principal.account_id, receipt_id)
+        within = await cosignatures.get_witnessed() if witnessed else None
+        proof = await proving.prove_inclusion(principal.account_id, receipt_id, within)
         return Response(proof, headers={"cache-control": "no-store"})
 
     return [get_checkpoint, get_verifier_keys, get_consistency, get_tile, get_proof]
