@@ -89,7 +89,11 @@ def key(name: str, key_file: Path, state_file: Path) -> None:
     try:
         State.require_none(state_file)
         made = make_key(key_file, name)
-        State.create(state_file, made.verifier)
+        try:
+            State.create(state_file, made.verifier)
+        except WitnessKeyError:
+            key_file.unlink()  # nobody has seen it, and it is of no use without its state
+            raise
     except WitnessKeyError as error:
         raise click.ClickException(str(error)) from None
     click.echo(made.verifier.text)

@@ -273,6 +273,14 @@ async def test_one_that_is_away_delays_the_others_by_a_minute_at_most(
         assert await follow(away, house) == 7
         assert (await states(house))["witnessed_size"] == 7
         assert (await states(house))["witnesses"][1]["waiting_s"] is None
+        later = a_witness(tmp_path / "later", "later.example", logs)
+        house = await open_watched(street, f"{asked.key.text} {url}", later.key.text)
+        async with Submitting(house):
+
+            async def is_waited_for() -> bool:
+                return bool((await states(house))["witnesses"][1]["waiting_s"])
+
+            await until(is_waited_for)  # from its being named on, also where the log does not grow
 
 
 async def test_what_is_brought_is_taken_only_where_it_proves_itself(

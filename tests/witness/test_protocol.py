@@ -159,6 +159,12 @@ def test_a_key_is_made_once_with_its_state_and_is_private(open_witness: OpenWitn
     refused = witness.run("serve")
     assert (refused.returncode, "restore it" in refused.stderr) == (1, True)
     assert not state_file.exists()
+    nowhere = {
+        "LLMRING_WITNESS_KEY_FILE": str(witness.folder / "c.key"),
+        "LLMRING_WITNESS_STATE_FILE": str(witness.folder / "no" / "such" / "folder"),
+    }
+    assert witness.run("key", "--name", "c", **nowhere).returncode == 1
+    assert not (witness.folder / "c.key").exists()
     made = witness.run("key", "--name", "b", LLMRING_WITNESS_KEY_FILE=str(witness.folder / "b.key"))
     assert made.returncode == 0
     mixed = witness.run("serve")

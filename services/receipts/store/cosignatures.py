@@ -65,14 +65,15 @@ INSERT_CHECKPOINT: Final = """
 INSERT INTO receipts.checkpoints (tree_size, note) VALUES ($1, $2) ON CONFLICT DO NOTHING
 """
 START_WAITING: Final = """
-UPDATE receipts.witnesses SET waiting_since = now() WHERE waiting_since IS NULL AND tree_size < $1
+UPDATE receipts.witnesses SET waiting_since = now()
+ WHERE waiting_since IS NULL AND tree_size < (SELECT max(tree_size) FROM receipts.checkpoints)
 """
 
 
 async def insert_checkpoint(connection: Connection, row: CheckpointRow) -> None:
     """Ask for cosignatures of a checkpoint; witnesses that have not got so far are waited for."""
     await connection.execute(INSERT_CHECKPOINT, *row)
-    await connection.execute(START_WAITING, row.tree_size)
+    await connection.execute(START_WAITING)
 
 
 INSERT_COSIGNATURE: Final = """
@@ -150,6 +151,7 @@ INSERT INTO receipts.witnesses (witness) SELECT unnest($1::text[]) ON CONFLICT D
 async def insert_witnesses(connection: Connection, witnesses: Sequence[str]) -> None:
     """Begin to follow how far these witnesses are."""
     await connection.execute(INSERT_WITNESSES, list(witnesses))
+    await connection.execute(START_WAITING)
 
 
 LIST_WITNESSES: Final = """
