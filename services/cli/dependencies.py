@@ -8,10 +8,13 @@ import msgspec
 from services.cli.event_log import list_schemas
 from services.cli.reach import reach_event_log
 from services.cli.settings import ProcessSettings
+from services.receipts.cosignatures import Cosignatures
+from services.receipts.policy import parse_policy
+from services.receipts.prove import Proving
 from shared.contracts.topics import TOPICS, USAGE_LOGGED
 from shared.errors import LLMRingError, NotFoundError, UnavailableError
 from shared.event_log.port import EventLog, TopicState
-from shared.postgres import MigrationError, list_pending
+from shared.postgres import MigrationError, list_pending, open_database
 from shared.redis import open_redis
 from shared.runtime.front import HEALTH_PATH, Checks
 from shared.web.client import HttpUpstream
@@ -45,6 +48,9 @@ async def look_at_dependencies(settings: ProcessSettings, database_url: str) -> 
                 yield await _look_at_topic(event_log, topic, partitions)
     except UnavailableError as error:
         yield Look("event log", "problem", _reason(error))
+    if settings.receipts_witnesses:
+        async for look in _look_at_witnesses(settings, database_url):
+            yield look
     if settings.redis_url:
         yield await _look_at_redis(settings.redis_url)
     for name, url in settings.urls.items():
@@ -59,6 +65,25 @@ async def _look_at_database(settings: ProcessSettings, url: str) -> Look:
     if pending:
         return Look("database", "problem", f"not applied yet: {', '.join(pending)}; run llmring-api migrate")
     return Look("database", "ok", "all migrations are applied")
+
+
+async def _look_at_witnesses(settings: ProcessSettings, url: str) -> AsyncIterator[Look]:
+    policy = parse_policy(settings.receipts)
+    try:
+        database = await open_database(url, application_name="llmring-api doctor", max_size=1)
+        try:
+            described = await Cosignatures(database, Proving(database), policy).describe()
+        finally:
+            await database.close()
+    except LLMRingError as error:
+        yield Look("witnesses", "problem", _reason(error))
+        return
+    for each in described.witnesses:
+        place = f"{each.tree_size} of {described.tree_size} leaves"
+        status: Status = "note" if each.overdue else "ok"
+        yield Look(
+            f"witness {each.name}", status, f"overdue: has cosigned {place}" if each.overdue else place
+        )
 
 
 async def _look_at_topic(event_log: EventLog, topic: str, partitions: int) -> Look:

@@ -11,6 +11,7 @@ from services.cli.registry import registry
 from services.cli.serve import serve
 from services.cli.usage import usage
 from services.cli.version import VERSION
+from services.cli.witness import witness
 from services.cli.worker import worker
 
 
@@ -29,3 +30,4 @@ main.add_command(doctor)
 main.add_command(receipts)
 main.add_command(usage)
 main.add_command(registry)
+main.add_command(witness)

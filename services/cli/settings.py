@@ -10,12 +10,14 @@ import msgspec
 
 from services.auth.settings import AuthSettings
 from services.gateway.settings import GatewaySettings
+from services.receipts.policy import parse_policy
 from services.receipts.settings import ReceiptsSettings
 from shared.contracts.topics import PASSED_ON_RETENTION
 from shared.limits.address import parse_trusted_proxies
 from shared.settings import SettingsError, read_settings
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Seconds = Annotated[int, msgspec.Meta(ge=1, le=31_536_000)]
 Days = Annotated[int, msgspec.Meta(ge=1, le=36_500)]
 
 
@@ -52,6 +54,12 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
             data directory by default. A new one rotates the key.
         receipts_log_origin: the name of the log of receipts; empty for one made from the first signing key.
+        receipts_witnesses: those that cosign the receipts' log: a verifier key each, and after a blank the
+            address where it is asked; without one it comes by itself (`llmring-api witness follow`).
+        receipts_witness_quorum: how many of them must have cosigned a checkpoint that counts as witnessed.
+            All of them by default.
+        receipts_witness_interval_s: how often the log's growth is shown to them.
+        receipts_witness_overdue_s: how long one may be behind before that is reported.
     """
 
     host: str = "127.0.0.1"
@@ -78,6 +86,10 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     receipts_signing_seed: str = ""
     receipts_log_origin: str = ""
+    receipts_witnesses: tuple[str, ...] = ()
+    receipts_witness_quorum: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    receipts_witness_interval_s: Seconds = 10
+    receipts_witness_overdue_s: Seconds = 600
 
     @property
     def address(self) -> str:
@@ -116,6 +128,10 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             data_dir=str(self.data_path),
             signing_seed=self.receipts_signing_seed,
             log_origin=self.receipts_log_origin,
+            witnesses=self.receipts_witnesses,
+            witness_quorum=self.receipts_witness_quorum,
+            witness_interval_s=self.receipts_witness_interval_s,
+            witness_overdue_s=self.receipts_witness_overdue_s,
         )
 
     @property
@@ -137,9 +153,17 @@ def load_settings() -> ProcessSettings:
     """
     try:
         settings = read_settings(ProcessSettings, os.environ)
-        parse_trusted_proxies(settings.trusted_proxies)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
+    faults: list[str] = []
+    try:
+        parse_trusted_proxies(settings.trusted_proxies)
     except ValueError as error:
-        raise click.ClickException(f"LLMRING_TRUSTED_PROXIES: {error}") from None
+        faults.append(f"LLMRING_TRUSTED_PROXIES: {error}")
+    try:
+        parse_policy(settings.receipts)
+    except ValueError as error:
+        faults.append(f"LLMRING_RECEIPTS_WITNESSES: {error}")
+    if faults:
+        raise click.ClickException("\n".join(faults))
     return settings

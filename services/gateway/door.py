@@ -157,7 +157,7 @@ class Door:
         if known is not None:
             headers: Any = scope["headers"]  # our own list
             headers.append(known.header)
-        require_json(method, found)
+        require_json(method, found, is_expected=target.takes_json)
         if method == "HEAD" and target.head_as_get:
             scope["method"] = "GET"
         await target.forward(scope, receive, reply.send)

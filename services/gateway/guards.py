@@ -41,13 +41,15 @@ def is_key_text(key: bytes) -> bool:
     return key[:8] == _PREFIX and len(key) > len(_PREFIX) and not key.translate(None, _KEY_CHARS)
 
 
-def require_json(method: str, found: list[bytes | None]) -> None:
-    """Let a body pass only if it claims to be JSON, or claims nothing.
+def require_json(method: str, found: list[bytes | None], *, is_expected: bool) -> None:
+    """Let a body pass only if it claims to be JSON where that is expected, or claims nothing.
 
     Raises:
         UnsupportedMediaTypeError: it claims to be something else, as with curl's default form type.
     """
     content_type = found[CONTENT_TYPE]
-    if content_type is None or method not in _WITH_BODY or is_json(content_type) or not has_body(found):
+    if not is_expected or content_type is None or method not in _WITH_BODY:
+        return
+    if is_json(content_type) or not has_body(found):
         return
     raise UnsupportedMediaTypeError("The body must be JSON: send Content-Type: application/json.")

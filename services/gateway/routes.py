@@ -37,6 +37,7 @@ class Row(NamedTuple):
         head_as_get: HEAD is asked as GET and the body left out, so that no service has to care; False where
             a GET is not safe (RFC 9110, 9.2.1).
         patience: how long a service may be silent before its answer is given up; None as a rule.
+        takes_json: a body that claims to be something else is refused.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Row(NamedTuple):
     open_to: tuple[str, ...] = ()
     head_as_get: bool = True
     patience: timedelta | None = None
+    takes_json: bool = True
 
 
 ROWS: Final = (
@@ -65,6 +67,8 @@ ROWS: Final = (
     Row("/api/v1/receipts/checkpoint", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
     Row("/api/v1/receipts/consistency", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
     Row("/api/v1/receipts/verifier-keys.txt", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
+    Row("/api/v1/receipts/witnesses", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
+    Row("/api/v1/receipts/cosignatures", "receipts", Access.REQUIRED, open_to=("POST",), takes_json=False),
     Row("/api/v1/receipts/tile", "receipts", Access.REQUIRED, open_to=("GET", "HEAD"), below=True),
     Row("/api/v1/register", "auth", Access.IGNORED),
     Row("/api/v1/cli/register", "auth", Access.IGNORED),
@@ -88,7 +92,7 @@ Forward = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Target:
     """Where a path leads."""
 
-    __slots__ = ("access", "forward", "head_as_get", "open_to", "route", "route_below", "row")
+    __slots__ = ("access", "forward", "head_as_get", "open_to", "route", "route_below", "row", "takes_json")
 
     def __init__(self, row: Row, upstream: Upstream) -> None:
         self.row = row
@@ -96,6 +100,7 @@ class Target:
         self.access = row.access
         self.open_to = frozenset(row.open_to)
         self.head_as_get = row.head_as_get
+        self.takes_json = row.takes_json
         # Templates of its paths, for what is measured.
         self.route = row.path
         self.route_below = f"{row.path}/*"

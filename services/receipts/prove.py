@@ -2,6 +2,7 @@
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -20,13 +21,21 @@ from shared.errors import InvalidFieldError, NotFoundError, UnavailableError
 from shared.postgres import Connection, Database
 from shared.proofs.signing import encode_base64
 from shared.proofs.tlog.frontier import Frontier, join_hashes, split_hashes
-from shared.proofs.tlog.hashing import Node, cover, root_of_perfect
+from shared.proofs.tlog.hashing import EMPTY_ROOT, Node, cover, root_of_perfect
 from shared.proofs.tlog.note import VerifierKey
 from shared.proofs.tlog.proofs import Plan, carry_out, plan_consistency, plan_inclusion
 from shared.proofs.tlog.tiles import TILE_WIDTH, Tile, find_tile, is_within
 
 _KEPT_TILES: Final = 1_024
 """Full tiles kept in memory: 8 MiB of hashes."""
+_SOON: Final = timedelta(seconds=10)
+
+
+class SizedCheckpoint(NamedTuple):
+    """A signed checkpoint of this log and its size."""
+
+    tree_size: int
+    note: str
 
 
 class _Asked(NamedTuple):
@@ -47,14 +56,14 @@ class Proving:
         self._database = database
         self._tiles: OrderedDict[tuple[int, int], tuple[bytes, ...]] = OrderedDict()
 
-    async def get_checkpoint(self) -> str:
-        """The newest signed checkpoint.
+    async def get_log(self) -> LogRow:
+        """The log as it stands.
 
         Raises:
-            UnavailableError: the log has not begun.
+            UnavailableError: it has not begun.
         """
         async with self._database.connection() as connection:
-            return (await _get_log(connection)).checkpoint
+            return await _get_log(connection)
 
     async def list_verifier_keys(self) -> list[VerifierKey]:
         """The keys that ever signed checkpoints, as notes' verifiers read them, oldest first."""
@@ -62,27 +71,44 @@ class Proving:
             origin = (await _get_log(connection)).origin
             return [VerifierKey(origin, row.public_key) for row in await list_keys(connection)]
 
-    async def prove_inclusion(self, account_id: UUID, receipt_id: str) -> Inclusion:
-        """That a receipt of the account is in the log, as the newest checkpoint has it.
+    async def prove_inclusion(
+        self, account_id: UUID, receipt_id: str, within: SizedCheckpoint | None = None
+    ) -> Inclusion:
+        """That a receipt of the account is in the log, as a checkpoint has it; by default the newest one.
 
         Raises:
             NotFoundError: the account has no such receipt.
-            UnavailableError: it was issued before there was a log, and will soon be in it.
+            UnavailableError: it will soon be there, and is not yet.
         """
         async with self._database.connection() as connection:
             receipt = await find_own_receipt(connection, account_id, receipt_id)
             leaf_index = await find_leaf_index(connection, account_id, receipt.receipt_id)
             log = await _get_log(connection)
-            if leaf_index is None:
+            size, checkpoint = within or (log.tree_size, log.checkpoint)
+            if leaf_index is None or size > log.tree_size:
                 raise UnavailableError("The receipt is not in the log yet.")
-            plan = plan_inclusion(leaf_index, log.tree_size)
+            if leaf_index >= size:
+                raise UnavailableError("The receipt is younger than that checkpoint.", retry_after=_SOON)
+            plan = plan_inclusion(leaf_index, size)
             proof = carry_out(plan, await self._collect(connection, plan, log))
         return Inclusion(
             leaf_index=leaf_index,
-            tree_size=log.tree_size,
+            tree_size=size,
             hashes=[encode_base64(each) for each in proof],
-            checkpoint=log.checkpoint,
+            checkpoint=checkpoint,
         )
+
+    async def compute_root(self, size: int) -> bytes | None:
+        """The root that the log had when it had so many leaves; None where it has not got so far."""
+        async with self._database.connection() as connection:
+            log = await _get_log(connection)
+            if size > log.tree_size:
+                return None
+            if size == 0:
+                return EMPTY_ROOT
+            plan = [tuple(cover(0, size))]
+            [root] = carry_out(plan, await self._collect(connection, plan, log))
+        return root
 
     async def prove_consistency(self, old_size: int, size: int | None) -> Consistency:
         """That the tree of one size begins with that of another; `size` None is the newest checkpoint's.

@@ -4,25 +4,29 @@ from datetime import timedelta
 from importlib.resources import files
 from typing import Final
 
+from services.receipts.cosignatures import Cosignatures
 from services.receipts.declare import Declarations
 from services.receipts.examine import Examination
 from services.receipts.issue import Issuer
 from services.receipts.llmring_1_0 import OldForm
 from services.receipts.log import ReceiptLog
 from services.receipts.once import Desk
+from services.receipts.policy import parse_policy
 from services.receipts.prove import Proving
 from services.receipts.read import Reading
 from services.receipts.routes.bundle import build_bundle_routes
 from services.receipts.routes.examine import build_examination_routes
-from services.receipts.routes.log import build_log_routes
+from services.receipts.routes.log import build_log_routes, build_proof_route
 from services.receipts.routes.receipts import build_receipt_routes
 from services.receipts.routes.statement import build_statement_routes
 from services.receipts.routes.verify import build_public_routes
+from services.receipts.routes.witnesses import build_witness_routes
 from services.receipts.settings import ReceiptsSettings
 from services.receipts.signer import Signer
 from services.receipts.statement import Statements
+from services.receipts.submit import Submission
 from services.receipts.verify import Verification
-from services.receipts.worker import build_adopter, build_issuer
+from services.receipts.worker import build_adopter, build_issuer, build_submitters
 from shared.clock import Clock
 from shared.event_log.consumer import Pace
 from shared.event_log.port import EventLog
@@ -79,7 +83,10 @@ def build_receipts(
         max_skew=timedelta(seconds=settings.max_skew_s),
     )
     reading = Reading(database, timedelta(milliseconds=settings.issue_wait_ms))
+    policy = parse_policy(settings)
     proving, verification = Proving(database), Verification(database)
+    cosignatures = Cosignatures(database, proving, policy)
+    submission = Submission(database, proving, cosignatures, policy)
     examination = Examination(database=database, proving=proving, pricebook=pricebook, ingest=ingest)
     return Service(
         name="receipts",
@@ -90,28 +97,36 @@ def build_receipts(
                     declarations, Statements(database, desk), reading, OldForm(database, signer, clock)
                 ),
                 *build_public_routes(verification),
-                *build_log_routes(proving),
+                *build_log_routes(proving, cosignatures),
+                build_proof_route(proving, cosignatures),
                 *build_bundle_routes(reading, proving, verification),
                 *build_statement_routes(reading),
                 *build_examination_routes(examination),
+                *build_witness_routes(cosignatures),
             ],
             service="receipts",
             principals=principals,
             version=version,
         ),
-        workers=[Worker("pricebook", lambda stop: pricebook.follow(event_log, stop))]
-        if alone
-        else _issuing(
-            database=database,
-            event_log=event_log,
-            signer=signer,
-            log=log,
-            clock=clock,
-            pace=pace,
-            settings=settings,
-        ),
+        workers=[
+            *(
+                [Worker("pricebook", lambda stop: pricebook.follow(event_log, stop))]
+                if alone
+                else _issuing(
+                    database=database,
+                    event_log=event_log,
+                    signer=signer,
+                    log=log,
+                    clock=clock,
+                    pace=pace,
+                    settings=settings,
+                )
+            ),
+            *(build_submitters(submission, policy) if policy.peers else ()),
+        ],
         pings={"database": database.ping, "event_log": event_log.ping},
         on_start=[signer.open, log.open],
+        on_stop=[submission.close],
     )
 
 

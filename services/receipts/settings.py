@@ -15,6 +15,12 @@ class ReceiptsSettings(msgspec.Struct, frozen=True, kw_only=True):
         issuer_batch: the most records that are receipted in one transaction.
         log_origin: the name of the Merkle log in its checkpoints, such as `receipts.example.com/log`; empty
             for one that is made from the first signing key. It never changes.
+        witnesses: each a verifier key, and after a blank the address where it is asked; without one it comes
+            by itself.
+        witness_quorum: how many of them must have cosigned a checkpoint that counts as witnessed; all by
+            default.
+        witness_interval_s: how often the log's growth is shown to them.
+        witness_overdue_s: how long one may be behind before that is reported.
     """
 
     data_dir: str = "./data"
@@ -24,6 +30,10 @@ class ReceiptsSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_skew_s: int = 300
     issuer_batch: int = 500
     log_origin: str = ""
+    witnesses: tuple[str, ...] = ()
+    witness_quorum: int | None = None
+    witness_interval_s: int = 10
+    witness_overdue_s: int = 600
 
     def __repr__(self) -> str:
         return f"ReceiptsSettings(data_dir={self.data_dir!r})"  # the seed never reaches a log

@@ -1,11 +1,15 @@
-"""The issuer, a member of the group that receipts `usage.rated`; and what brings old receipts to the log."""
+"""The loops: issuing for `usage.rated`, bringing old receipts to the log, and showing it to witnesses."""
 
 import asyncio
 import contextlib
+import functools
 import logging
+from collections.abc import Awaitable, Callable
 
 from services.receipts.issue import GROUP, Issuer
 from services.receipts.log import BEFORE_ALL, Adopted, ReceiptLog
+from services.receipts.policy import Policy
+from services.receipts.submit import Submission
 from shared.contracts.topics import USAGE_RATED
 from shared.errors import UnavailableError
 from shared.event_log.consumer import Pace, run_consumer
@@ -13,6 +17,7 @@ from shared.event_log.port import EventLog, Positions
 from shared.runtime.service import Worker
 
 _RETRY_S = 5.0
+_LOOK_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -51,3 +56,24 @@ def build_adopter(log: ReceiptLog) -> Worker:
         await stop.wait()
 
     return Worker("adopter", run)
+
+
+def build_submitters(submission: Submission, policy: Policy) -> list[Worker]:
+    """The loops that get the log's checkpoints cosigned: one that chooses, and one for each witness."""
+    steps: dict[str, Callable[[], Awaitable[object]]] = {"checkpoints": submission.choose}
+    for peer in policy.peers:
+        if peer.url is not None:
+            steps[f"witness {peer.key.name}"] = functools.partial(submission.ask, peer)
+    return [Worker(name, functools.partial(_repeat, name, step)) for name, step in steps.items()]
+
+
+async def _repeat(name: str, step: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        pause_s = _LOOK_S
+        try:
+            await step()
+        except UnavailableError as error:
+            _log.warning("%s: %s", name, error.detail)
+            pause_s = _RETRY_S
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause_s)

@@ -161,6 +161,48 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[Check]
 
 
+class CosignaturesTaken(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to `POST /api/v1/receipts/cosignatures`: whose lines were taken, of which checkpoint."""
+
+    tree_size: int
+    witnesses: list[str]
+
+
+class WitnessState(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a witness is.
+
+    Attributes:
+        verifier_key: to verify its cosignatures with (C2SP signed-note).
+        tree_size: of the largest checkpoint that it cosigned; 0 for none.
+        cosigned_at: when it did, by its own clock.
+        behind: how many leaves the log has more.
+        waiting_s: for how many seconds it has been asked for a larger one; null where it has cosigned all.
+        overdue: that is longer than it may be.
+    """
+
+    name: str
+    verifier_key: str
+    tree_size: int
+    cosigned_at: datetime | None
+    behind: int
+    waiting_s: float | None
+    overdue: bool
+
+
+class WitnessStates(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to `GET /api/v1/receipts/witnesses`.
+
+    Attributes:
+        tree_size: of the log.
+        witnessed_size: of the newest checkpoint that `quorum` of the witnesses have cosigned; null for none.
+    """
+
+    tree_size: int
+    witnessed_size: int | None
+    quorum: int
+    witnesses: list[WitnessState]
+
+
 class ReceiptIssued(msgspec.Struct, frozen=True, kw_only=True):
     """Event `receipts.issued`, keyed by account. Sent at least once: tell repeats by `receipt_id`.
 

@@ -64,6 +64,13 @@ RECEIPTS_ISSUED: Final = Counter(
     registry=REGISTRY,
 )
 
+UNWITNESSED_SECONDS: Final = Gauge(
+    "llmring_receipts_unwitnessed_seconds",
+    "For how long the receipts' log has had a checkpoint that is newer than the newest one with enough "
+    "cosignatures; 0 where there is none, or no witnesses.",
+    registry=REGISTRY,
+)
+
 APPEND_SECONDS: Final = Histogram(
     "llmring_event_log_append_duration_seconds",
     "How long one store in the event log took, from sending a batch of appends to its durable "

@@ -7,17 +7,21 @@ from typing import Any
 
 import pytest
 
+from shared.proofs.tlog.note import COSIGNATURE, VerifierKey
 from tests.deploy import chart
 from tests.deploy.documents import write_yaml
 from tests.deploy.schemas import LOCATION, VERSIONS
 from tests.docs.pages import ROOT, get_page
 
+WITNESS = VerifierKey("witness.example.org", bytes(32), COSIGNATURE).text
 EVERYTHING: dict[str, Any] = {
     "image": {"digest": f"sha256:{'ab' * 32}", "pullSecrets": ["registry"]},
     "kafka": {"bootstrap": "kafka-0.kafka:9092,kafka-1.kafka:9093", "replicationFactor": 3},
     "settings": {
         "publicUrl": "https://llmring.example.com",
         "trustedProxies": ["10.0.0.0/8", "2001:db8::/32"],
+        "receiptsWitnesses": [f"{WITNESS} https://witness.example.org:8443/w", WITNESS],
+        "receiptsWitnessQuorum": 1,
     },
     "telemetry": {"otlpEndpoint": "http://collector.monitoring:4318", "sampleRatio": 0.1},
     "metrics": {

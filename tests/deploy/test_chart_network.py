@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from services.separate import SERVICES, WORKERS
+from shared.proofs.tlog.note import COSIGNATURE, VerifierKey
 from tests.deploy import chart
 from tests.deploy.chart import Manifest
 
@@ -51,6 +52,28 @@ def test_a_process_can_reach_what_its_environment_names(manifests: list[Manifest
         for called in [each for each in SERVICES if f"LLMRING_{each.upper()}_URL" in variables]:
             labels = _labels(manifests, called)
             assert any(_lets(rule.get("to", []), labels) for rule in rules), f"{name} cannot reach {called}"
+
+
+def test_the_receipts_service_alone_reaches_the_witnesses_that_it_asks(helm: Path) -> None:
+    key = VerifierKey("witness.example.org", bytes(32), COSIGNATURE).text
+    witnesses = [
+        f"{key} https://a.example/w",
+        f"{key} http://b.example",
+        f"{key} https://c.example:8443",
+        key,
+    ]
+    manifests = chart.render(helm, values={"settings": {"receiptsWitnesses": witnesses}})
+    before = chart.render(helm)
+    for name in PROCESSES:
+        rules, old = (
+            chart.get_one(each, "NetworkPolicy", name)["spec"]["egress"] for each in (manifests, before)
+        )
+        more = [rule for rule in rules if rule not in old]
+        ports = [[{"port": port}] for port in (443, 80, 8443)] if name == "receipts" else []
+        assert [rule["ports"] for rule in more] == ports, name
+        [container] = chart.get_one(manifests, "Deployment", name)["spec"]["template"]["spec"]["containers"]
+        given = [each["value"] for each in container["env"] if each["name"] == "LLMRING_RECEIPTS_WITNESSES"]
+        assert given == ([",".join(witnesses)] if name == "receipts" else [])
 
 
 def test_metrics_are_for_the_monitoring_namespace_alone_and_only_when_wanted(helm: Path) -> None:

@@ -5,6 +5,7 @@ import re
 import msgspec
 
 from services.cli.settings import ProcessSettings
+from services.cli.witness import witness
 from tests.docs.pages import get_page, list_pages, list_rows
 
 FIELDS = {f"LLMRING_{field.name.upper()}": field for field in msgspec.structs.fields(ProcessSettings)}
@@ -14,6 +15,13 @@ OF_OTHERS = {
     "LLMRING_API_KEY",  # likewise
 }
 
+
+OF_WITNESSES = {
+    str(option.envvar): option
+    for command in witness.commands.values()
+    for option in command.params
+    if str(option.envvar).startswith("LLMRING_WITNESS_")
+}
 
 DEFAULTS = {
     variable: str(field.default) if field.default not in (None, ()) else ""
@@ -36,4 +44,12 @@ def test_no_page_names_a_variable_that_does_not_exist() -> None:
     for page in list_pages():
         text = page.path.read_text(encoding="utf-8")
         named = set(re.findall(r"\bLLMRING_[A-Z_]+\b", text))
-        assert named <= FIELDS.keys() | OF_OTHERS, page.name
+        assert named <= FIELDS.keys() | OF_WITNESSES.keys() | OF_OTHERS, page.name
+
+
+def test_the_table_of_witnesses_has_their_options_with_their_defaults() -> None:
+    rows = list_rows(get_page("docs/operations.md").prose, "option")
+    assert {tuple(cell.strip("`") for cell in row[:3]) for row in rows} == {
+        (option.opts[0], name, "" if option.required else str(option.default))
+        for name, option in OF_WITNESSES.items()
+    }

@@ -196,6 +196,13 @@ async def test_a_body_is_json_or_says_nothing(house: House, content_type: str, s
     assert (await house.ask("POST", "/api/v1/log", *headers, body=LOG)).status == status
 
 
+async def test_a_signed_note_is_plain_text(house: House) -> None:
+    headers = [("Content-Type", "text/plain; charset=utf-8")]
+    path = "/api/v1/receipts/cosignatures"
+    assert (await house.ask("POST", path, *headers, body=b"a note")).status == 200
+    assert house.services["receipts"].last.body == b"a note"
+
+
 async def test_no_content_type_and_no_body_are_no_fault(house: House) -> None:
     key = ("X-API-Key", house.new_key())
     form = ("Content-Type", "application/x-www-form-urlencoded")

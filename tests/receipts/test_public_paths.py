@@ -167,6 +167,8 @@ async def test_the_paths_are_described(house: House) -> None:
         "/api/v1/receipts/consistency",
         "/api/v1/receipts/tile/{name}",
         "/api/v1/receipts/verifier-keys.txt",
+        "/api/v1/receipts/witnesses",
+        "/api/v1/receipts/cosignatures",
     }
     body = paths["/api/v1/receipts"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert "input_tokens" in body["oneOf"][0]["properties"]

@@ -102,6 +102,18 @@ class ProofOperation(Operation):
             answer.content["text/plain"] = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
 
 
+@dataclass
+class CosignedOperation(Operation):
+    """`POST /api/v1/receipts/cosignatures`."""
+
+    def __post_init__(self) -> None:
+        """Set the body, which the handler takes as bytes."""
+        note = {"type": "string", "description": "a signed checkpoint with lines of witnesses"}
+        self.request_body = RequestBody(
+            content={"text/plain": OpenAPIMediaType(schema=cast("Schema", note))}, required=True
+        )
+
+
 def describe_problems(*statuses: int) -> dict[int, ResponseSpec]:
     """The problem documents that a path may answer with."""
     return {

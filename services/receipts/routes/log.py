@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
+from services.receipts.cosignatures import Cosignatures
 from services.receipts.prove import Proving
 from services.receipts.routes.documents import ProofOperation, describe_problems
 from shared.contracts.keys import SCOPE_READ, Principal
@@ -26,6 +27,9 @@ NewSize = Annotated[
     int | None,
     QueryParameter(ge=0, le=_LARGEST, description="the newer tree's size; default: the checkpoint's"),
 ]
+Witnessed = Annotated[
+    bool, QueryParameter(description="the newest checkpoint that enough witnesses have cosigned")
+]
 
 ProofFormat = Annotated[
     Literal["json", "tlog-proof"],
@@ -33,18 +37,30 @@ ProofFormat = Annotated[
 ]
 
 
-def build_log_routes(proving: Proving) -> list[HTTPRouteHandler]:
+def build_log_routes(proving: Proving, cosignatures: Cosignatures) -> list[HTTPRouteHandler]:
     """The handlers of the log."""
 
     @get(
         "/api/v1/receipts/checkpoint",
-        responses=describe_problems(429, 503),
+        responses=describe_problems(404, 429, 503),
         media_type=MediaType.TEXT,
         summary="The log's newest signed checkpoint (C2SP tlog-checkpoint)",
         tags=["log"],
     )
-    async def get_checkpoint() -> Response[str]:
-        return Response(await proving.get_checkpoint(), media_type=MediaType.TEXT, headers=_FRESH)
+    async def get_checkpoint(
+        *,
+        witnessed: Witnessed = False,
+        for_witnesses: Annotated[
+            bool, QueryParameter(description="the one that witnesses are asked to cosign now")
+        ] = False,
+    ) -> Response[str]:
+        if witnessed:
+            note = (await cosignatures.get_witnessed()).note
+        elif for_witnesses:
+            note = await cosignatures.get_candidate()
+        else:
+            note = await cosignatures.get_checkpoint()
+        return Response(note, media_type=MediaType.TEXT, headers=_FRESH)
 
     @get(
         "/api/v1/receipts/verifier-keys.txt",
@@ -83,6 +99,12 @@ def build_log_routes(proving: Proving) -> list[HTTPRouteHandler]:
             await proving.read_tile(tile), media_type="application/octet-stream", headers=_IMMUTABLE
         )
 
+    return [get_checkpoint, get_verifier_keys, get_consistency, get_tile]
+
+
+def build_proof_route(proving: Proving, cosignatures: Cosignatures) -> HTTPRouteHandler:
+    """The handler of a receipt's proof."""
+
     @get(
         "/api/v1/receipts/{receipt_id:str}/proof",
         operation_class=ProofOperation,
@@ -93,10 +115,13 @@ def build_log_routes(proving: Proving) -> list[HTTPRouteHandler]:
     async def get_proof(
         principal: NamedDependency[Principal],
         receipt_id: FromPath[str],
+        *,
+        witnessed: Witnessed = False,
         format: ProofFormat = "json",  # noqa: A002 - the parameter's own name, which errors tell
     ) -> Response[Inclusion]:
         require_scope(principal, SCOPE_READ)
-        proof = await proving.prove_inclusion(principal.account_id, receipt_id)
+        within = await cosignatures.get_witnessed() if witnessed else None
+        proof = await proving.prove_inclusion(principal.account_id, receipt_id, within)
         if format == "json":
             return Response(proof, headers=_OWN)
         text = TlogProof(proof.leaf_index, decode_hashes(proof.hashes), proof.checkpoint).encode()
@@ -106,4 +131,4 @@ def build_log_routes(proving: Proving) -> list[HTTPRouteHandler]:
             Response(text, media_type=MediaType.TEXT, headers={**_OWN, "content-disposition": name}),
         )
 
-    return [get_checkpoint, get_verifier_keys, get_consistency, get_tile, get_proof]
+    return get_proof

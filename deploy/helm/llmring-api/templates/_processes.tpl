@@ -92,6 +92,14 @@ issuer:
   valueFrom:
     secretKeyRef: {name: {{ $values.receiptsSigning.existingSecret | quote }}, key: {{ $values.receiptsSigning.seedKey | quote }}}
 {{- end }}
+{{- if and (eq $name "receipts") $values.settings.receiptsWitnesses }}
+- name: LLMRING_RECEIPTS_WITNESSES
+  value: {{ join "," $values.settings.receiptsWitnesses | quote }}
+{{- with $values.settings.receiptsWitnessQuorum }}
+- name: LLMRING_RECEIPTS_WITNESS_QUORUM
+  value: {{ . | int | quote }}
+{{- end }}
+{{- end }}
 {{- if and (eq $name "auth") $values.settings.publicUrl }}
 - name: LLMRING_PUBLIC_URL
   value: {{ $values.settings.publicUrl | quote }}
