@@ -65,6 +65,7 @@ def build_public_routes(verification: Verification) -> list[HTTPRouteHandler]:
         "/api/v1/receipts/jwks.json",
         responses=describe_problems(429, 503),
         cache_control=_CACHED,
+        media_type="application/jwk-set+json",
         summary="The keys whose signatures count, as a JSON Web Key Set (RFC 7517)",
         tags=["receipts"],
     )
