@@ -48,7 +48,7 @@ def test_no_page_names_a_variable_that_does_not_exist() -> None:
 
 
 def test_the_table_of_witnesses_has_their_options_with_their_defaults() -> None:
-    rows = list_rows(get_page("docs/operations.md").prose, "option")
+    rows = [row for row in list_rows(get_page("docs/operations.md").prose, "option") if len(row) > 2]
     assert {tuple(cell.strip("`") for cell in row[:3]) for row in rows} == {
         (option.opts[0], name, "" if option.required else str(option.default))
         for name, option in OF_WITNESSES.items()

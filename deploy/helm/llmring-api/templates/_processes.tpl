@@ -18,7 +18,7 @@ ingest:
   args: [serve, ingest]
   reaches: [kafka, database, redis]
   calls: [registry]
-  calledBy: [gateway]
+  calledBy: [gateway, receipts]
   service: true
 auth:
   args: [serve, auth]
@@ -29,7 +29,7 @@ auth:
 receipts:
   args: [serve, receipts]
   reaches: [kafka, database]
-  calls: [registry]
+  calls: [registry, ingest]
   calledBy: [gateway]
   service: true
 rater:
@@ -91,6 +91,10 @@ issuer:
 - name: LLMRING_RECEIPTS_SIGNING_SEED
   valueFrom:
     secretKeyRef: {name: {{ $values.receiptsSigning.existingSecret | quote }}, key: {{ $values.receiptsSigning.seedKey | quote }}}
+{{- end }}
+{{- if and (has $name (list "receipts" "issuer")) $values.settings.receiptsLogOrigin }}
+- name: LLMRING_RECEIPTS_LOG_ORIGIN
+  value: {{ $values.settings.receiptsLogOrigin | quote }}
 {{- end }}
 {{- if and (eq $name "receipts") $values.settings.receiptsWitnesses }}
 - name: LLMRING_RECEIPTS_WITNESSES
