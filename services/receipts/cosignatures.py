@@ -172,4 +172,9 @@ class Cosignatures:
 
     async def _with_lines(self, connection: Connection, size: int, note: str) -> str:
         lines = await list_lines(connection, size, self._policy.names)
-        return join_lines(parse_note(note), lines).encode()
+        if not lines:
+            return note
+        try:
+            return join_lines(parse_note(note), lines).encode()
+        except NoteError:
+            raise UnavailableError("The receipts' log is damaged.") from None

@@ -66,7 +66,7 @@ RECEIPTS_ISSUED: Final = Counter(
 
 UNWITNESSED_SECONDS: Final = Gauge(
     "llmring_receipts_unwitnessed_seconds",
-    "For how long the receipts' log has had a checkpoint that is newer than the newest one with enough "
+    "For how many seconds the receipts' log has had a checkpoint beyond the newest one with enough "
     "cosignatures; 0 where there is none, or no witnesses.",
     registry=REGISTRY,
 )

@@ -192,4 +192,8 @@ async def test_a_slice_that_is_repeated_sets_its_poison_aside_once_for_whoever_l
 
 
 def test_a_rated_event_has_every_field_of_an_accepted_one() -> None:
-    assert set(UsageRated.__struct_fields__) == {*UsageLogged.__struct_fields__, "rated_at"}
+    assert set(UsageRated.__struct_fields__) == {
+        *UsageLogged.__struct_fields__,
+        "rated_at",
+        "registry_digest",
+    }

@@ -50,5 +50,5 @@ async def test_each_model_is_told_of_once_for_each_type(card: Running) -> None:
 async def test_the_first_version_is_news_of_every_model_and_a_removal_of_none(card: Running) -> None:
     first = await news_of(card, "2026.11.02")
     assert [(each.type, each.model) for each in first] == [("model.added", key) for key in sorted(CARD)]
-    version = await card.must_publish(CARD["acme:penny"], mode="replace")
+    version = await card.must_publish(CARD["acme:penny"], mode="replace", confirm=True)
     assert await news_of(card, version) == []
