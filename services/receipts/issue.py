@@ -106,9 +106,8 @@ class Issuer:
         for (account_id, log_id, revision), (draft, _) in drafts.items():
             before = newest.get((account_id, log_id))
             if before is None or before.revision < revision:
-                receipt_id = uuid7()
-                newest[account_id, log_id] = Newest(revision, receipt_id)
-                fresh.append(_name(draft, receipt_id, before))
+                newest[account_id, log_id] = Newest(revision, draft.receipt_id)
+                fresh.append(_supersede(draft, before))
         if not fresh:
             return [], []
         rows, refused = await append_receipts(
@@ -127,14 +126,14 @@ class Issuer:
         ]
 
 
-def _name(draft: Draft, receipt_id: UUID, before: Newest | None) -> Draft:
-    """The draft with its name, and with that of the receipt that it supersedes."""
+def _supersede(draft: Draft, before: Newest | None) -> Draft:
+    """The draft, and where the cost was found later, the name of the receipt that it supersedes."""
     if draft.revision == 0:
-        return draft._replace(receipt_id=receipt_id)
+        return draft
     supersedes = None if before is None else before.receipt_id
     facts = {**draft.facts, "supersedes": None if supersedes is None else str(supersedes)}
     kind = draft.kind if supersedes is None else SUPERSEDING
-    return draft._replace(receipt_id=receipt_id, kind=kind, facts=facts, supersedes=supersedes)
+    return draft._replace(kind=kind, facts=facts, supersedes=supersedes)
 
 
 async def _read(taken: Slice) -> tuple[dict[Revision, tuple[Draft, StoredRecord]], list[Poison]]:
@@ -168,6 +167,7 @@ def _draft(usage: UsageRated, record: StoredRecord) -> Draft:
         log_id=usage.log_id,
         occurred_at=usage.occurred_at,
         facts=usage_facts(usage, usage.registry_digest),
+        receipt_id=uuid7(),
         headers=record.headers,
         revision=0 if usage.repriced_at is None else LATE,
     )

@@ -79,7 +79,7 @@ class Desk:
         return OnRequest(row, replayed=False)
 
     async def _find_earlier(self, connection: Connection, draft: Draft) -> ReceiptRow | None:
-        if draft.request_sha256 is None or draft.receipt_id is None:
+        if draft.request_sha256 is None:
             return None
         earlier = await find_receipt(connection, draft.account_id, draft.receipt_id)
         if earlier is not None and earlier.request_sha256 != draft.request_sha256:
