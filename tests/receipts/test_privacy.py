@@ -5,8 +5,7 @@ The paths come from the service's own OpenAPI document, so one that is new fails
 
 import base64
 import json
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -22,14 +21,14 @@ from shared.ids import uuid7
 from shared.proofs.signing import SigningKey
 from shared.proofs.tlog.note import COSIGNATURE, VerifierKey, cosign_note, join_lines, parse_note
 from shared.proofs.tlog.tiles import TILE_WIDTH, Tile, find_edge, is_within
-from tests.receipts.house import NOW, House, Street, a_rated, a_slice
+from tests.receipts.house import NOW, A, B, House, Street, a_rated, a_slice
+from tests.receipts.spellings import SHORTEST, Written
 
 PATH = "/api/v1/receipts"
 OWNER, KEY = UUID("d3adb33f-1c0f-4a11-9e5e-0dd5eedf00d5"), UUID("7e57ab1e-cafe-4b0b-8bad-f00dfeedc0de")
 COUNT = 300
 """Receipts, and so many leaves that tiles of two levels are full and of the third one partial."""
 BARE = 256**2
-SHORTEST = 8
 PUBLIC_FACTS = {"key_id"}
 WITNESS_KEY = SigningKey.from_seed(bytes([3]) * 32)
 WITNESS = VerifierKey("w.example", WITNESS_KEY.public_key, COSIGNATURE)
@@ -93,33 +92,6 @@ def secrets_of(receipt: dict[str, Any]) -> Iterator[str | int]:
     for name, fact in receipt["payload"].items():
         yield from walk(name, fact)
     yield receipt["signature"]
-
-
-def spellings(secret: str | int) -> Iterator[bytes]:
-    """All the ways in which it may be written."""
-    raws = [str(secret).encode()]
-    if isinstance(secret, int):
-        raws += [secret.to_bytes(8, order) for order in ("big", "little")]  # type: ignore[arg-type]
-    else:
-        yield json.dumps(secret)[1:-1].encode()
-        try:
-            named = UUID(secret)
-        except ValueError:
-            pass
-        else:
-            raws += [named.bytes, named.bytes_le, named.hex.encode(), str(named.int).encode()]
-        if len(secret) == 88:  # a signature
-            raws.append(base64.b64decode(secret))
-    for raw in raws:
-        yield raw
-        yield raw.upper()
-        yield raw.hex().encode()
-        yield raw.hex().upper().encode()
-        for before in range(3):  # wherever in a longer text it was encoded
-            whole = base64.b64encode(bytes(before) + raw)
-            part = whole[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
-            yield part
-            yield part.replace(b"+", b"-").replace(b"/", b"_")
 
 
 class Visit:
@@ -259,27 +231,6 @@ async def test_no_public_path_tells_anything_of_an_account(visit: Visit) -> None
         assert written.find(answer) == [], name
 
 
-class Written:
-    """Secrets in all their spellings, to be found in texts: there are too many to search for one by one."""
-
-    def __init__(self, secrets: Iterable[str | int]) -> None:
-        self._by_start: dict[bytes, list[tuple[bytes, str | int]]] = defaultdict(list)
-        for secret in secrets:
-            for spelling in spellings(secret):
-                assert len(spelling) >= SHORTEST, spelling
-                self._by_start[spelling[:SHORTEST]].append((spelling, secret))
-
-    def find(self, text: bytes) -> list[tuple[bytes, str | int]]:
-        """Each spelling that stands in a text, and the secret that it is of."""
-        places = (at for at in range(len(text)) if text[at : at + SHORTEST] in self._by_start)
-        return [
-            pair
-            for at in places
-            for pair in self._by_start[text[at : at + SHORTEST]]
-            if text.startswith(pair[0], at)
-        ]
-
-
 async def test_everything_else_wants_a_key(house: House) -> None:
     await house.issuer.issue_receipts(a_slice([a_rated()]))
     [receipt] = (await house.get(PATH))["receipts"]
@@ -292,6 +243,44 @@ async def test_everything_else_wants_a_key(house: House) -> None:
                 public.add((method, path))
     assert public == WALKS.keys()
     assert house.clock.now() + timedelta(seconds=1) > NOW
+
+
+async def test_anothers_receipt_is_like_one_that_never_was_on_every_path(house: House) -> None:
+    """Case P40: every path that names a receipt, and every filter."""
+    await house.issuer.issue_receipts(a_slice([a_rated(A)]))
+    everything = {"start_date": "2031-05-01", "end_date": "2031-05-31"}
+    statement = (await house.post(PATH, everything, account=A))["receipt_id"]
+    [recorded] = [each for each in (await house.get(PATH, account=A))["receipts"] if each["id"] != statement]
+    async with visitor(house) as http:
+        operations = await list_operations(http)
+        named = {each for each in operations if "{receipt_id}" in each[1]}
+        assert len(named) >= 6
+        for method, path in named:
+            for query in ("", "?format=llmring-1.0", "?format=tlog-proof"):
+
+                async def ask(receipt_id: str, owner: UUID = B) -> tuple[int, bytes]:
+                    answer = await http.request(
+                        method,  # noqa: B023 - awaited before the next one
+                        path.replace("{receipt_id}", receipt_id) + query,  # noqa: B023
+                        headers=house.principal_headers(owner),
+                    )
+                    return answer.status_code, answer.content.replace(receipt_id.encode(), b"ID")
+
+                refused = await ask(str(uuid7()))
+                assert refused[0] == 404 or query, path
+                assert [await ask(each) for each in (recorded["id"], statement)] == [refused] * 2
+        facts = recorded["payload"]
+        for query in (
+            f"log_id={facts['log_id']}",
+            f"api_key_id={facts['api_key_id']}",
+            f"account_id={A}&user_id={A}",
+            f"origin={facts['origin']}",
+            f"conversation_id={facts['id_at_origin']}",
+            f"receipt_id={recorded['id']}",
+            "start_date=2000-01-01&end_date=2099-01-01&limit=500",
+        ):
+            answer = await http.get(f"{PATH}?{query}", headers=house.principal_headers(B))
+            assert (answer.status_code, answer.json()["receipts"]) == (200, []), query
 
 
 def test_a_secret_would_be_recognized_however_it_is_written() -> None:
