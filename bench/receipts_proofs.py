@@ -209,6 +209,7 @@ def measure(asking: Asking, planted: Planted, requests: int, chance: random.Rand
         return [once() for _ in range(requests)]
 
     return {
+        "the public keys, for comparison": repeat(lambda: asking.ask(f"{PATH}/public-keys.json")[0]),
         "inclusion, no tile read before": [asking.ask_inclusion(each, planted) for each in receipts],
         "inclusion, random receipts": repeat(
             lambda: asking.ask_inclusion(chance.choice(planted.receipts), planted)
