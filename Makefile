@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-telemetry chaos chaos-short faults lock clean
+.PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-proofs bench-telemetry chaos chaos-short faults kills lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-registry: $(VENV)/.installed-dev ## Measure reads of the registry, against
 bench-production: $(VENV)/.installed-dev ## Measure the production pipeline, from request to receipt
 	$(BIN)/python -m bench.production_pipeline
 
+bench-proofs: $(VENV)/.installed-dev ## Measure proofs from a receipts' log of ten million leaves
+	$(BIN)/python -m bench.receipts_proofs
+
 bench-telemetry: $(VENV)/.installed-dev ## Measure what metrics and traces cost
 	$(BIN)/python -m bench.telemetry_overhead
 
@@ -67,6 +70,9 @@ chaos-short: $(VENV)/.installed-dev ## Every kind of fault once, in under five m
 
 faults: $(VENV)/.installed-dev ## Fail every outside call of ingest, rater and issuer, once each: make FAULTS=all faults
 	LLMRING_FAULTS=$(FAULTS) $(BIN)/pytest --numprocesses 2 --dist loadgroup tests/faults
+
+kills: $(VENV)/.installed-dev ## Kill the issuer fifty times at work: make SEED=1 KILLS=50 kills
+	$(if $(SEED),LLMRING_TEST_SEED=$(SEED)) LLMRING_KILLS=$(or $(KILLS),50) $(BIN)/pytest -n0 tests/receipts/test_kills.py
 
 lock: $(VENV)/.installed-dev ## Pin the dependencies anew
 	$(BIN)/pip install --quiet uv

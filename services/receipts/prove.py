@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from services.receipts.read import find_own_receipt
+from services.receipts.read import no_such_receipt, parse_receipt_id
 from services.receipts.store.keys import list_keys
 from services.receipts.store.log import (
     LogRow,
-    find_leaf_index,
+    find_leaf_place,
     find_log,
     list_leaf_hashes,
     list_tile_roots,
@@ -27,7 +27,7 @@ from shared.proofs.tlog.proofs import Plan, carry_out, plan_consistency, plan_in
 from shared.proofs.tlog.tiles import TILE_WIDTH, Tile, find_tile, is_within
 
 _KEPT_TILES: Final = 1_024
-"""Full tiles kept in memory: 8 MiB of hashes."""
+"""Tiles kept in memory: 8 MiB of hashes."""
 _SOON: Final = timedelta(seconds=10)
 
 
@@ -81,9 +81,10 @@ class Proving:
             UnavailableError: it will soon be there, and is not yet.
         """
         async with self._database.connection() as connection:
-            receipt = await find_own_receipt(connection, account_id, receipt_id)
-            leaf_index = await find_leaf_index(connection, account_id, receipt.receipt_id)
-            log = await _get_log(connection)
+            place = await find_leaf_place(connection, account_id, parse_receipt_id(receipt_id))
+            if place is None:
+                raise no_such_receipt()
+            leaf_index, log = place.leaf_index, _require_log(place.log)
             size, checkpoint = within or (log.tree_size, log.checkpoint)
             if leaf_index is None or size > log.tree_size:
                 raise UnavailableError("The receipt is not in the log yet.")
@@ -163,26 +164,36 @@ class Proving:
         read: dict[Tile, tuple[bytes, ...]] = {}
         missing: list[Tile] = []
         for tile in tiles:
-            if tile.width < TILE_WIDTH:
-                read[tile] = await _read_partial(connection, tile)
-            elif (kept := self._tiles.get((tile.level, tile.number))) is not None:
+            # The beginning of a tile never changes, so what was read of a partial one stays true of it.
+            kept = self._tiles.get((tile.level, tile.number), ())
+            if len(kept) >= tile.width:
                 self._tiles.move_to_end((tile.level, tile.number))
-                read[tile] = kept
+                read[tile] = kept[: tile.width]
+            elif tile.width < TILE_WIDTH:
+                read[tile] = self._keep(tile, await _read_partial(connection, tile))
             else:
                 missing.append(tile)
         if missing:
             for row in await list_tiles(connection, [(tile.level, tile.number) for tile in missing]):
-                hashes = split_hashes(row.hashes)
-                read[Tile(row.level, row.number)] = self._tiles[row.level, row.number] = hashes
-            while len(self._tiles) > _KEPT_TILES:
-                self._tiles.popitem(last=False)
+                tile = Tile(row.level, row.number)
+                read[tile] = self._keep(tile, split_hashes(row.hashes))
         if any(len(read.get(tile, ())) != tile.width for tile in (*read, *missing)):
             raise UnavailableError("The receipts' log is damaged.")
         return read
 
+    def _keep(self, tile: Tile, hashes: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        self._tiles[tile.level, tile.number] = hashes
+        self._tiles.move_to_end((tile.level, tile.number))
+        if len(self._tiles) > _KEPT_TILES:
+            self._tiles.popitem(last=False)
+        return hashes
+
 
 async def _get_log(connection: Connection) -> LogRow:
-    row = await find_log(connection)
+    return _require_log(await find_log(connection))
+
+
+def _require_log(row: LogRow | None) -> LogRow:
     if row is None:
         raise UnavailableError("The receipts' log has not begun.")
     return row

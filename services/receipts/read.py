@@ -137,14 +137,30 @@ async def find_own_receipt(connection: Connection, account_id: UUID, receipt_id:
     Raises:
         NotFoundError: the account has none of that id; also where it is no UUID at all.
     """
+    row = await find_receipt(connection, account_id, parse_receipt_id(receipt_id))
+    if row is None:
+        raise no_such_receipt()
+    return row
+
+
+def parse_receipt_id(receipt_id: str) -> UUID:
+    """The id of a receipt as it stands in a path.
+
+    Raises:
+        NotFoundError: it is no UUID in the usual spelling, so no receipt has it.
+    """
     try:
         named = UUID(receipt_id)
     except ValueError:
-        raise _not_found() from None
-    row = await find_receipt(connection, account_id, named)
-    if row is None or str(named) != receipt_id.lower():
-        raise _not_found()
-    return row
+        raise no_such_receipt() from None
+    if str(named) != receipt_id.lower():
+        raise no_such_receipt()
+    return named
+
+
+def no_such_receipt() -> NotFoundError:
+    """The same for a receipt of another account as for one that never was."""
+    return NotFoundError("There is no such receipt.")
 
 
 def as_receipt(row: ReceiptRow) -> Receipt:
@@ -191,7 +207,3 @@ def _read_cursor(cursor: str) -> Place:
         return Place(_EPOCH + timedelta(microseconds=micros), sequence)
     except (ValueError, OverflowError, binascii.Error):
         raise InvalidFieldError.of("cursor", "must be the 'next' of an earlier page") from None
-
-
-def _not_found() -> NotFoundError:
-    return NotFoundError("There is no such receipt.")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from tests.live.conftest import Account
 from tests.live.process import ServerProcess
+from tests.receipts.test_privacy import PATH, WALKS
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
@@ -47,3 +49,13 @@ def test_the_document_names_the_media_types_of_exports(server: ServerProcess) ->
     document = httpx.get(f"{server.url}/openapi.json").json()
     content = document["paths"]["/api/v1/logs"]["get"]["responses"]["200"]["content"]
     assert content.keys() == {"application/json", "text/csv", "application/x-ndjson"}
+
+
+def test_of_the_receipts_only_what_was_walked_is_open_to_all(server: ServerProcess) -> None:
+    """A new path that the gateway lets pass without a key fails here until test_privacy walks it."""
+    paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    asked = {(method, path) for path in paths if path.startswith(PATH) for method in paths[path]}
+    assert asked > WALKS.keys()
+    for method, path in asked:
+        answer = httpx.request(method, server.url + path.replace("{receipt_id}", str(uuid.uuid4())))
+        assert (answer.status_code == 401) != ((method, path) in WALKS), f"{method} {path}: {answer.text}"

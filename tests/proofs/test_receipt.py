@@ -62,6 +62,7 @@ def signed(key: SigningKey = KEY, **facts: object) -> bytes:
 
 
 def test_the_known_answer_comes_out_to_the_last_byte() -> None:
+    """Case P35."""
     data = canonical_bytes(json.loads(KNOWN))
     assert data == KNOWN.encode()
     assert (

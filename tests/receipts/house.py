@@ -137,12 +137,18 @@ class House:
         """One request as the gateway would pass it on; a problem is raised as its typed error."""
         sent: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json")]
         if account is not None:
-            principal = Principal(account_id=account, key_id=UUID(int=7), scopes=scopes)
-            sent.append((b"x-llmring-principal", PrincipalMint(GATEWAY, self.clock).mint(principal)))
+            sent += self.principal_headers(account, scopes).items()
         sent += [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         assert self.service.app is not None
         return await AsgiUpstream(self.service.app).call(method, path, headers=sent, body=raw)
+
+    def principal_headers(
+        self, account: UUID, scopes: tuple[str, ...] = ("log", "read")
+    ) -> dict[bytes, bytes]:
+        """What the gateway adds to a request of an account."""
+        principal = Principal(account_id=account, key_id=UUID(int=7), scopes=scopes)
+        return {b"x-llmring-principal": PrincipalMint(GATEWAY, self.clock).mint(principal)}
 
     async def get(self, path: str, account: UUID | None = A) -> Any:
         """The JSON at a path."""

@@ -1,5 +1,6 @@
 """What anybody may ask: is this receipt true, and by which keys (cases P37, B8)."""
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -80,6 +81,28 @@ async def test_forged_receipts_never_pass(house: House, receipt: dict[str, Any])
         assert await verdict(house, receipt | {"payload": receipt["payload"] | extra}) == BAD
     unknown = receipt | {"key_id": "k9", "payload": receipt["payload"] | {"key_id": "k9"}}
     assert await verdict(house, unknown) == {"valid": False, "reason": "unknown_key"}
+
+
+async def test_a_receipt_makes_nobody_ask_elsewhere_for_its_key(
+    house: House, receipt: dict[str, Any]
+) -> None:
+    """Case P37 (8)."""
+    callers: list[object] = []
+
+    async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        callers.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        url = "http://{}:{}/".format(*server.sockets[0].getsockname())
+        for name in ("key_url", "jku", "x5u", "key_id", "algorithm", "receipt_id"):
+            for shown in (
+                receipt | {name: url},
+                receipt | {"payload": receipt["payload"] | {name: url}},
+                receipt | {name: url, "payload": receipt["payload"] | {name: url}},
+            ):
+                assert (await verdict(house, shown))["valid"] is False
+    assert callers == []
 
 
 async def test_a_member_that_stands_twice_is_found_in_the_raw_text(

@@ -135,13 +135,34 @@ async def list_leaf_hashes(connection: Connection, start: int, end: int) -> list
     return [row[0] for row in await connection.fetch(LIST_LEAF_HASHES, start, end)]
 
 
-FIND_LEAF_INDEX: Final = "SELECT leaf_index FROM receipts.leaves WHERE account_id = $1 AND receipt_id = $2"
+class LeafPlace(NamedTuple):
+    """Where a receipt is, at one moment.
+
+    Attributes:
+        leaf_index: None where it is in no log yet.
+        log: None before it has begun.
+    """
+
+    leaf_index: int | None
+    log: LogRow | None
 
 
-async def find_leaf_index(connection: Connection, account_id: UUID, receipt_id: UUID) -> int | None:
-    """Which leaf a receipt is, or None where it is in no log yet."""
-    leaf_index: int | None = await connection.fetchval(FIND_LEAF_INDEX, account_id, receipt_id)
-    return leaf_index
+FIND_LEAF_PLACE: Final = """
+SELECT l.leaf_index, g.origin, g.tree_size, g.frontier, g.checkpoint, g.appended_at
+FROM receipts.receipts r
+LEFT JOIN receipts.leaves l USING (account_id, receipt_id)
+LEFT JOIN receipts.log g ON true
+WHERE r.account_id = $1 AND r.receipt_id = $2
+"""
+
+
+async def find_leaf_place(connection: Connection, account_id: UUID, receipt_id: UUID) -> LeafPlace | None:
+    """Which leaf a receipt is, and the log as it stands; None where the account has no such receipt."""
+    row = await connection.fetchrow(FIND_LEAF_PLACE, account_id, receipt_id)
+    if row is None:
+        return None
+    leaf_index, *log = row.values()
+    return LeafPlace(leaf_index, None if log[0] is None else LogRow(*log))
 
 
 LIST_UNLOGGED: Final = """
