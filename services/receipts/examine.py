@@ -1,7 +1,7 @@
 """Everything that can be checked of one receipt, each with its verdict: what a dispute is settled by."""
 
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -19,6 +19,7 @@ from shared.money import plain
 from shared.postgres import Database
 from shared.pricebook.pricebook import Pricebook
 from shared.pricing.tokens import Tokens
+from shared.proofs.metadata import metadata_digest
 from shared.proofs.receipt import KeySet, verify_receipt
 from shared.proofs.tlog.checkpoint import Checkpoint
 from shared.proofs.tlog.hashing import hash_leaf
@@ -52,13 +53,15 @@ _PRICED: Final = (
     "calculated_status",
     "client_cost",
     "cost",
+    "cost_breakdown",
     "cost_status",
     "model_key",
     "registry_version",
+    "repriced_at",
 )
 """These may differ from a receipt that was superseded: the record was priced later."""
 
-_AMOUNTS: Final = frozenset(("cost", "client_cost", "calculated_cost"))
+_AMOUNTS: Final = frozenset(("cost", "client_cost", "calculated_cost", "usd", "usd_per_million"))
 _exact = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder()
 
@@ -173,16 +176,31 @@ class Examination:
         except LLMRingError as error:
             return Check("record", "unavailable", error.detail)
         names = _RECORDED if is_superseded else (*_RECORDED, *_PRICED)
-        return _compare(payload, _exact.decode(answer.body), names)
+        return _compare(payload, answer.body, names)
 
 
-def _compare(payload: Payload, entry: Payload, names: Iterable[str]) -> Check:
-    wrong = [name for name in names if _plain(name, entry.get(name)) != payload.get(name)]
-    if entry.get("logged_at") != payload.get("occurred_at"):
-        wrong.append("occurred_at")
+def _compare(payload: Payload, record: bytes, names: Iterable[str]) -> Check:
+    try:
+        wrong = list(_list_differences(payload, record, names))
+    except ValueError as error:  # msgspec's and CanonicalError included
+        return Check("record", "failed", f"The record cannot be read any more: {error}.")
     if wrong:
         return Check("record", "failed", f"The record has another {', '.join(wrong)}.")
     return Check("record", "passed", "The record says the same.")
+
+
+def _list_differences(payload: Payload, record: bytes, names: Iterable[str]) -> Iterator[str]:
+    """The names of what a record does not say as its receipt does."""
+    entry: Payload = _exact.decode(record)
+    for name in names:
+        if _plain(name, entry.get(name)) != payload.get(name):
+            yield name
+    if entry.get("logged_at") != payload.get("occurred_at"):
+        yield "occurred_at"
+    # Decoded as the digest wants it: with floats.
+    metadata = msgspec.json.decode(record)["metadata"]
+    if (None if metadata is None else metadata_digest(metadata)) != payload.get("metadata_digest"):
+        yield "metadata"
 
 
 def _check_signature(row: ReceiptRow, keys: KeySet) -> Check:
@@ -197,6 +215,8 @@ def _check_signature(row: ReceiptRow, keys: KeySet) -> Check:
 def _plain(name: str, value: object) -> object:
     if name in _AMOUNTS and isinstance(value, int | Decimal):
         return plain(Decimal(value))
+    if isinstance(value, list):  # the lines of a breakdown
+        return [{key: _plain(key, each) for key, each in line.items()} for line in value]
     return value
 
 

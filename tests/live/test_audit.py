@@ -25,7 +25,7 @@ CALL = {
     "profile": "p",
     "id_at_origin": "x",
     "latency_ms": 12,
-    "metadata": {"a": 1},
+    "metadata": {"a": 1.50, "b": [1e21, 12345678901234567890, {"é": None}]},
     "timestamp": "2026-11-01T10:11:12.123456789Z",
 }
 
@@ -98,6 +98,10 @@ def test_it_is_for_the_receipts_own_account(
     [
         ("UPDATE usage.logs SET cost = 9 WHERE log_id = $1", {"record"}),
         ("UPDATE usage.logs SET input_tokens = 9 WHERE log_id = $1", {"record"}),
+        ("""UPDATE usage.logs SET metadata = '{"a":2}' WHERE log_id = $1""", {"record"}),
+        ("UPDATE usage.logs SET metadata = NULL WHERE log_id = $1", {"record"}),
+        ("UPDATE usage.logs SET cost_breakdown = '[]' WHERE log_id = $1", {"record"}),
+        ("UPDATE usage.logs SET repriced_at = received_at WHERE log_id = $1", {"record"}),
         ("DELETE FROM usage.logs WHERE log_id = $1", {"record"}),
         (
             """UPDATE receipts.receipts SET signature = set_byte(signature, 5, 255 - get_byte(signature, 5))
