@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -13,6 +14,7 @@ from services.receipts.read import as_receipt, find_own_receipt
 from services.receipts.store.keys import list_keys
 from services.receipts.store.receipts import ReceiptRow, list_superseded
 from services.receipts.verify import public_key_of
+from shared.clock import Clock, parse_rfc3339
 from shared.contracts.receipts import STATEMENT, Check, Examined
 from shared.errors import LLMRingError, NotFoundError, UnavailableError
 from shared.money import plain
@@ -62,6 +64,9 @@ _PRICED: Final = (
 """These may differ from a receipt that was superseded: the record was priced later."""
 
 _AMOUNTS: Final = frozenset(("cost", "client_cost", "calculated_cost", "usd", "usd_per_million"))
+_ISSUED_WITHIN: Final = timedelta(minutes=1)
+"""So long after a cost was found its own receipt may still be to come."""
+
 _exact = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder()
 
@@ -74,15 +79,23 @@ class Examination:
         proving: proves inclusion.
         pricebook: prices once more.
         ingest: has the recorded row; None where it cannot be asked.
+        clock: tells a cost that was found just now from one that has had the time to be receipted.
     """
 
     def __init__(
-        self, *, database: Database, proving: Proving, pricebook: Pricebook, ingest: Upstream | None
+        self,
+        *,
+        database: Database,
+        proving: Proving,
+        pricebook: Pricebook,
+        ingest: Upstream | None,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._proving = proving
         self._pricebook = pricebook
         self._ingest = ingest
+        self._clock = clock
 
     async def examine(self, account_id: UUID, receipt_id: str, caller: HeaderList) -> Examined:
         """Check signature, inclusion in the log, the cost by the pinned prices, and the recorded row.
@@ -176,7 +189,21 @@ class Examination:
         except LLMRingError as error:
             return Check("record", "unavailable", error.detail)
         names = _RECORDED if is_superseded else (*_RECORDED, *_PRICED)
-        return _compare(payload, answer.body, names)
+        check = _compare(payload, answer.body, names)
+        if (
+            check.verdict == "failed"
+            and not is_superseded
+            and self._was_priced_just_now(payload, answer.body)
+        ):
+            return Check("record", "unavailable", "It was priced just now; the receipt of that is to come.")
+        return check
+
+    def _was_priced_just_now(self, payload: Payload, record: bytes) -> bool:
+        """Whether a record's price, and nothing else, is newer than its receipts."""
+        if payload["cost"] is not None or _compare(payload, record, _RECORDED).verdict != "passed":
+            return False
+        repriced_at = msgspec.json.decode(record)["repriced_at"]
+        return repriced_at is not None and self._clock.now() - parse_rfc3339(repriced_at) < _ISSUED_WITHIN
 
 
 def _compare(payload: Payload, record: bytes, names: Iterable[str]) -> Check:
