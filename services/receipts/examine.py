@@ -1,7 +1,8 @@
 """Everything that can be checked of one receipt, each with its verdict: what a dispute is settled by."""
 
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -13,12 +14,14 @@ from services.receipts.read import as_receipt, find_own_receipt
 from services.receipts.store.keys import list_keys
 from services.receipts.store.receipts import ReceiptRow, list_superseded
 from services.receipts.verify import public_key_of
+from shared.clock import Clock, parse_rfc3339
 from shared.contracts.receipts import STATEMENT, Check, Examined
 from shared.errors import LLMRingError, NotFoundError, UnavailableError
 from shared.money import plain
 from shared.postgres import Database
 from shared.pricebook.pricebook import Pricebook
 from shared.pricing.tokens import Tokens
+from shared.proofs.metadata import metadata_digest
 from shared.proofs.receipt import KeySet, verify_receipt
 from shared.proofs.tlog.checkpoint import Checkpoint
 from shared.proofs.tlog.hashing import hash_leaf
@@ -52,13 +55,18 @@ _PRICED: Final = (
     "calculated_status",
     "client_cost",
     "cost",
+    "cost_breakdown",
     "cost_status",
     "model_key",
     "registry_version",
+    "repriced_at",
 )
 """These may differ from a receipt that was superseded: the record was priced later."""
 
-_AMOUNTS: Final = frozenset(("cost", "client_cost", "calculated_cost"))
+_AMOUNTS: Final = frozenset(("cost", "client_cost", "calculated_cost", "usd", "usd_per_million"))
+_ISSUED_WITHIN: Final = timedelta(minutes=1)
+"""So long after a cost was found its own receipt may still be to come."""
+
 _exact = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder()
 
@@ -71,15 +79,23 @@ class Examination:
         proving: proves inclusion.
         pricebook: prices once more.
         ingest: has the recorded row; None where it cannot be asked.
+        clock: tells a cost that was found just now from one that has had the time to be receipted.
     """
 
     def __init__(
-        self, *, database: Database, proving: Proving, pricebook: Pricebook, ingest: Upstream | None
+        self,
+        *,
+        database: Database,
+        proving: Proving,
+        pricebook: Pricebook,
+        ingest: Upstream | None,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._proving = proving
         self._pricebook = pricebook
         self._ingest = ingest
+        self._clock = clock
 
     async def examine(self, account_id: UUID, receipt_id: str, caller: HeaderList) -> Examined:
         """Check signature, inclusion in the log, the cost by the pinned prices, and the recorded row.
@@ -173,16 +189,45 @@ class Examination:
         except LLMRingError as error:
             return Check("record", "unavailable", error.detail)
         names = _RECORDED if is_superseded else (*_RECORDED, *_PRICED)
-        return _compare(payload, _exact.decode(answer.body), names)
+        check = _compare(payload, answer.body, names)
+        if (
+            check.verdict == "failed"
+            and not is_superseded
+            and self._was_priced_just_now(payload, answer.body)
+        ):
+            return Check("record", "unavailable", "It was priced just now; the receipt of that is to come.")
+        return check
+
+    def _was_priced_just_now(self, payload: Payload, record: bytes) -> bool:
+        """Whether a record's price, and nothing else, is newer than its receipts."""
+        if payload["cost"] is not None or _compare(payload, record, _RECORDED).verdict != "passed":
+            return False
+        repriced_at = msgspec.json.decode(record)["repriced_at"]
+        return repriced_at is not None and self._clock.now() - parse_rfc3339(repriced_at) < _ISSUED_WITHIN
 
 
-def _compare(payload: Payload, entry: Payload, names: Iterable[str]) -> Check:
-    wrong = [name for name in names if _plain(name, entry.get(name)) != payload.get(name)]
-    if entry.get("logged_at") != payload.get("occurred_at"):
-        wrong.append("occurred_at")
+def _compare(payload: Payload, record: bytes, names: Iterable[str]) -> Check:
+    try:
+        wrong = list(_list_differences(payload, record, names))
+    except ValueError as error:  # msgspec's and CanonicalError included
+        return Check("record", "failed", f"The record cannot be read any more: {error}.")
     if wrong:
         return Check("record", "failed", f"The record has another {', '.join(wrong)}.")
     return Check("record", "passed", "The record says the same.")
+
+
+def _list_differences(payload: Payload, record: bytes, names: Iterable[str]) -> Iterator[str]:
+    """The names of what a record does not say as its receipt does."""
+    entry: Payload = _exact.decode(record)
+    for name in names:
+        if _plain(name, entry.get(name)) != payload.get(name):
+            yield name
+    if entry.get("logged_at") != payload.get("occurred_at"):
+        yield "occurred_at"
+    # Decoded as the digest wants it: with floats.
+    metadata = msgspec.json.decode(record)["metadata"]
+    if (None if metadata is None else metadata_digest(metadata)) != payload.get("metadata_digest"):
+        yield "metadata"
 
 
 def _check_signature(row: ReceiptRow, keys: KeySet) -> Check:
@@ -197,6 +242,8 @@ def _check_signature(row: ReceiptRow, keys: KeySet) -> Check:
 def _plain(name: str, value: object) -> object:
     if name in _AMOUNTS and isinstance(value, int | Decimal):
         return plain(Decimal(value))
+    if isinstance(value, list):  # the lines of a breakdown
+        return [{key: _plain(key, each) for key, each in line.items()} for line in value]
     return value
 
 

@@ -87,7 +87,9 @@ def build_receipts(
     proving, verification = Proving(database), Verification(database)
     cosignatures = Cosignatures(database, proving, policy)
     submission = Submission(database, proving, cosignatures, policy)
-    examination = Examination(database=database, proving=proving, pricebook=pricebook, ingest=ingest)
+    examination = Examination(
+        database=database, proving=proving, pricebook=pricebook, ingest=ingest, clock=clock
+    )
     return Service(
         name="receipts",
         app=build_app(

@@ -22,7 +22,9 @@ _MEASURES: Final = (
     "cached_input_tokens",
 )
 _HEADS: Final = ("Requests", "Unpriced", "Cost (USD)", "Input tokens", "Output tokens", "Cached input")
-_BEGINS_A_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_BEGINS_A_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Besides what everybody knows: a line feed, and the full-width forms of the signs."""
+
 
 _STYLE: Final = (
     "body{font:14px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"

@@ -25,7 +25,7 @@ CALL = {
     "profile": "p",
     "id_at_origin": "x",
     "latency_ms": 12,
-    "metadata": {"a": 1},
+    "metadata": {"a": 1.50, "b": [1e21, 12345678901234567890, {"é": None}]},
     "timestamp": "2026-11-01T10:11:12.123456789Z",
 }
 
@@ -93,11 +93,27 @@ def test_it_is_for_the_receipts_own_account(
     assert httpx.get(f"{account.http.base_url}{path}").status_code == 401
 
 
+async def tamper(server: ServerProcess, statement: str, log_id: str) -> None:
+    url = find_running_postgres(server.data_dir / "postgres")
+    assert url
+    connection = await open_connection(url, application_name="tests")
+    try:
+        async with connection.transaction():
+            await connection.execute("SET LOCAL session_replication_role = replica")
+            await connection.execute(statement, uuid.UUID(log_id))
+    finally:
+        await connection.close()
+
+
 @pytest.mark.parametrize(
     ("statement", "failed"),
     [
         ("UPDATE usage.logs SET cost = 9 WHERE log_id = $1", {"record"}),
         ("UPDATE usage.logs SET input_tokens = 9 WHERE log_id = $1", {"record"}),
+        ("""UPDATE usage.logs SET metadata = '{"a":2}' WHERE log_id = $1""", {"record"}),
+        ("UPDATE usage.logs SET metadata = NULL WHERE log_id = $1", {"record"}),
+        ("UPDATE usage.logs SET cost_breakdown = '[]' WHERE log_id = $1", {"record"}),
+        ("UPDATE usage.logs SET repriced_at = received_at WHERE log_id = $1", {"record"}),
         ("DELETE FROM usage.logs WHERE log_id = $1", {"record"}),
         (
             """UPDATE receipts.receipts SET signature = set_byte(signature, 5, 255 - get_byte(signature, 5))
@@ -116,15 +132,25 @@ async def test_what_was_tampered_with_fails(
 ) -> None:
     log_id = account.log(**CALL)["log_id"]
     receipt_id = receipt_of(account, log_id)
-    url = find_running_postgres(server.data_dir / "postgres")
-    assert url
-    connection = await open_connection(url, application_name="tests")
-    try:
-        async with connection.transaction():
-            await connection.execute("SET LOCAL session_replication_role = replica")
-            await connection.execute(statement, uuid.UUID(log_id))
-    finally:
-        await connection.close()
+    await tamper(server, statement, log_id)
     found = audit(account, receipt_id)
     assert {name for name, verdict in found["verdicts"].items() if verdict == "failed"} == failed
     assert not found["valid"]
+
+
+@pytest.mark.parametrize(
+    ("age", "also", "verdict"),
+    [
+        ("0 seconds", "", "unavailable"),
+        ("2 minutes", "", "failed"),
+        ("0 seconds", ", input_tokens = 9", "failed"),
+    ],
+)
+async def test_a_price_found_just_now_may_be_without_its_receipt_for_a_moment(
+    account: Account, server: ServerProcess, age: str, also: str, verdict: str
+) -> None:
+    log_id = account.log(**call(name_model()))["log_id"]
+    receipt_id = receipt_of(account, log_id)
+    price = f"cost = 1, cost_status = 'priced', repriced_at = now() - interval '{age}'{also}"
+    await tamper(server, f"UPDATE usage.logs SET {price} WHERE log_id = $1", log_id)
+    assert audit(account, receipt_id)["verdicts"] == GOOD | {"record": verdict}

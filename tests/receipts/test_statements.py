@@ -156,7 +156,13 @@ async def test_a_range_that_is_none_is_refused_and_named(house: House, asked: ob
 
 async def test_a_statement_as_a_table_and_as_a_page(house: House) -> None:
     evil = "=cmd|'/c calc'!A1 <script>alert(1)</script>"
-    await issue(house, cost("0.1", origin=evil), cost("0.2", origin="a,b"))
+    await issue(
+        house,
+        cost("0.1", origin=evil),
+        cost("0.2", origin="a,b"),
+        cost("0", origin="\n=1"),
+        cost("0", origin="\uff1d1"),
+    )
     receipt = await state(house)
     table = await house.call("GET", f"{PATH}/{receipt['id']}/statement.csv")
     assert dict(table.headers)[b"content-type"] == b"text/csv; charset=utf-8"
@@ -166,6 +172,8 @@ async def test_a_statement_as_a_table_and_as_a_page(house: House) -> None:
         ("model", "openai:gpt-4o-mini", "0.3"),
         ("origin", "a,b", "0.2"),
         ("origin", f"'{evil}", "0.1"),
+        ("origin", "'\n=1", "0"),
+        ("origin", "'\uff1d1", "0"),
     ]
     page = await house.call("GET", f"{PATH}/{receipt['id']}/statement.html")
     text = page.body.decode()

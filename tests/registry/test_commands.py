@@ -204,6 +204,8 @@ async def test_what_is_exported_comes_back_to_the_same(card: Running, tmp_path: 
     ):
         assert back.out.splitlines()[-1] == "Nothing changed: version 2025.03.01 says all this already.", back
     assert (await run(card.url, "export", "--provider", "nobody")).status == 1
+    folder = await run(card.url, "export", "-o", str(tmp_path))
+    assert (folder.status, folder.err.splitlines()[-1].endswith("is a folder")) == (2, True)
     assert await card.versions() == ["2025.03.01"]
 
 

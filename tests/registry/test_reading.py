@@ -304,3 +304,5 @@ async def test_the_openapi_document_describes_reading_and_publishing(registry: R
     model = document["components"]["schemas"]["Model"]
     price = model["properties"]["dollars_per_million_tokens_input"]
     assert [each["type"] for each in price["oneOf"]] == ["number", "null"]
+    for path, operations in document["paths"].items():
+        assert "304" in operations["get"]["responses"], path

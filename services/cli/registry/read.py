@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 import click
@@ -138,10 +139,24 @@ def diff(old: str, new: str, as_json: bool) -> None:
     )
 
 
+def _check_output(_: click.Context, __: click.Parameter, value: BinaryIO) -> BinaryIO:
+    """Refuse a folder now: an atomic file finds out only when all is written."""
+    if Path(value.name).is_dir():
+        raise click.BadParameter(f"{value.name} is a folder")
+    return value
+
+
 @click.command()
 @click.argument("version", default=CURRENT, callback=check_version)
 @click.option("--provider", help="only its models, as a provider file that import reads")
-@click.option("-o", "--output", type=click.File("wb", atomic=True), default="-", help="a file to write to")
+@click.option(
+    "-o",
+    "--output",
+    type=click.File("wb", atomic=True),
+    default="-",
+    callback=_check_output,
+    help="a file to write to",
+)
 def export(version: str, provider: str | None, output: BinaryIO) -> None:
     """Write VERSION byte for byte as it is served, the one in force by default."""
 

@@ -23,6 +23,7 @@ PRICING: Final = frozenset(
 MIXED_OUTPUT: Final = (
     "prices images in the output apart, which a record does not tell from text: no price here"
 )
+OTHER_UNIT: Final = "is 0, since the call is billed by what a record does not count: no price here"
 NO_PRICE: Final = "has no price of what a record counts"
 
 

@@ -12,7 +12,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from services.registry.importers.imported import MIXED_OUTPUT, NO_PRICE, PRICING, Collector, Imported
+from services.registry.importers.imported import (
+    MIXED_OUTPUT,
+    NO_PRICE,
+    OTHER_UNIT,
+    PRICING,
+    Collector,
+    Imported,
+)
 from services.registry.importers.json_file import UnreadableError, list_files, read_json
 from shared.money import EXACT
 from shared.pricing.names import strip_provider
@@ -109,15 +116,27 @@ def _read_model(name: str, entry: object, collector: Collector) -> None:
             raw |= dict.fromkeys(_FIELDS[field], value)
         else:
             collector.note(key, field, "has no field in a model", value)
-    if prices and any(field in entry for field in _OTHER_OUTPUT):
+    reason = _why_unpriced(entry, prices)
+    if reason is not None:
         for price in prices:
-            collector.note(key, price.name, MIXED_OUTPUT)
+            collector.note(key, price.name, reason)
         prices = {}
     mapped = _map_prices(prices)
     priced = bool(mapped) or "dollars_per_request" in raw
     if not priced:
         collector.note(key, "prices", NO_PRICE)
     collector.add_model(raw | mapped, key, PRICING if priced else ())
+
+
+def _why_unpriced(entry: Mapping[str, Any], prices: Mapping[_Price, Any]) -> str | None:
+    """Why the prices of tokens would not be what a call costs, if so."""
+    if any(field in entry for field in _OTHER_OUTPUT):
+        return MIXED_OUTPUT
+    if any(prices.values()) or entry.get(_REQUEST_PRICE) is not None:
+        return None
+    others = (value for field, value in entry.items() if "cost" in field and isinstance(value, int | Decimal))
+    # Such as a query: its tokens cost nothing, and the call does.
+    return OTHER_UNIT if any(value > 0 for value in others) else None
 
 
 def _map_prices(prices: Mapping[_Price, Any]) -> dict[str, Any]:

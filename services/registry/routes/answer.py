@@ -3,6 +3,7 @@
 from typing import Any, Final, NamedTuple
 
 from litestar import Request, Response
+from litestar.openapi.datastructures import ResponseSpec
 
 from services.registry.conditional import choose_coding, find_match
 from services.registry.edition import CODINGS, Edition
@@ -10,6 +11,9 @@ from services.registry.edition import CODINGS, Edition
 CURRENT: Final = "public, max-age=3600"
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 REVALIDATE: Final = "no-cache"
+
+UNCHANGED: Final = {304: ResponseSpec(None, description="what If-None-Match names is still the answer")}
+"""What every answer of `answer_with` may be besides, for the OpenAPI document."""
 
 _ALL_CODINGS: Final = (None, *CODINGS)
 

@@ -10,7 +10,7 @@ from litestar.params import FromPath, Parameter, QueryParameter
 from services.registry.changelog import DEFAULT_PAGE, MAX_PAGE, Changelog
 from services.registry.difference import Comparison
 from services.registry.lookup import check_version
-from services.registry.routes.answer import IMMUTABLE, REVALIDATE, answer_with
+from services.registry.routes.answer import IMMUTABLE, REVALIDATE, UNCHANGED, answer_with
 from services.registry.routes.query import AnyRequest, check_optional, check_single
 from shared.contracts.changes import ChangelogPage, Difference, VersionChanges
 from shared.errors import InvalidFieldError
@@ -38,7 +38,10 @@ def build_changes(changelog: Changelog, comparison: Comparison) -> list[HTTPRout
         "/registry/v/{version:str}/changes.json",
         summary="What one version changed",
         tags=["registry"],
-        responses={200: ResponseSpec(VersionChanges, description="its changes, against its base")},
+        responses={
+            200: ResponseSpec(VersionChanges, description="its changes, against its base"),
+            **UNCHANGED,
+        },
     )
     async def changes(request: AnyRequest, version: FromPath[str]) -> Response[bytes]:
         return await answer_with(request, await changelog.get_changes(check_version(version)), IMMUTABLE)
@@ -47,7 +50,7 @@ def build_changes(changelog: Changelog, comparison: Comparison) -> list[HTTPRout
         "/registry/changelog",
         summary="What each version changed, newest first",
         tags=["registry"],
-        responses={200: ResponseSpec(ChangelogPage, description="versions with their changes")},
+        responses={200: ResponseSpec(ChangelogPage, description="versions with their changes"), **UNCHANGED},
     )
     async def list_changes(
         request: AnyRequest, since: Since = None, before: Before = None, limit: Limit = DEFAULT_PAGE
@@ -62,7 +65,10 @@ def build_changes(changelog: Changelog, comparison: Comparison) -> list[HTTPRout
         "/registry/diff",
         summary="Everything that differs between two versions",
         tags=["registry"],
-        responses={200: ResponseSpec(Difference, description="what makes the one out of the other")},
+        responses={
+            200: ResponseSpec(Difference, description="what makes the one out of the other"),
+            **UNCHANGED,
+        },
     )
     async def diff(request: AnyRequest, old: From = None, new: To = None) -> Response[bytes]:
         check_single(request, "from", "to")

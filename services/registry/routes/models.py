@@ -7,7 +7,7 @@ from litestar.params import FromPath
 
 from services.registry.books import Books
 from services.registry.model_view import ModelView
-from services.registry.routes.answer import CURRENT, IMMUTABLE, answer_with
+from services.registry.routes.answer import CURRENT, IMMUTABLE, UNCHANGED, answer_with
 from services.registry.routes.query import AnyRequest, Version, check_optional, check_single
 from shared.contracts.registry import CurrentBook, ModelPage, NumberedBook
 
@@ -24,7 +24,7 @@ def build_models(view: ModelView, books: Books) -> list[HTTPRouteHandler]:
         "/registry/models/{provider:str}/{model:path}",
         summary="One model, and what it cost over time",
         tags=["registry"],
-        responses={200: ResponseSpec(ModelPage, description="the model")},
+        responses={200: ResponseSpec(ModelPage, description="the model"), **UNCHANGED},
     )
     async def model_page(
         request: AnyRequest, provider: FromPath[str], model: FromPath[str], version: Version = None
@@ -38,7 +38,7 @@ def build_models(view: ModelView, books: Books) -> list[HTTPRouteHandler]:
         "/registry/{provider:str}/models.json",
         summary="A provider's models now, as the published client reads them",
         tags=["registry"],
-        responses={200: ResponseSpec(CurrentBook, description="the models, by key")},
+        responses={200: ResponseSpec(CurrentBook, description="the models, by key"), **UNCHANGED},
     )
     async def current_book(request: AnyRequest, provider: FromPath[str]) -> Response[bytes]:
         return await answer_with(request, await books.get_current(provider), CURRENT)
@@ -47,7 +47,7 @@ def build_models(view: ModelView, books: Books) -> list[HTTPRouteHandler]:
         "/registry/{provider:str}/v/{number:str}/models.json",
         summary="A provider's models by the provider's own version number",
         tags=["registry"],
-        responses={200: ResponseSpec(NumberedBook, description="the models, as a list")},
+        responses={200: ResponseSpec(NumberedBook, description="the models, as a list"), **UNCHANGED},
     )
     async def numbered_book(
         request: AnyRequest, provider: FromPath[str], number: FromPath[str]

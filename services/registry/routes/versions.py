@@ -8,7 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, Parameter
 
 from services.registry.lookup import Filters, Lookup, check_version, read_filters
-from services.registry.routes.answer import CURRENT, IMMUTABLE, REVALIDATE, answer_with
+from services.registry.routes.answer import CURRENT, IMMUTABLE, REVALIDATE, UNCHANGED, answer_with
 from services.registry.routes.query import AnyRequest, Version, check_optional, check_single
 from shared.contracts.registry import CAPABILITIES, Snapshot, VersionList
 
@@ -21,7 +21,7 @@ Capabilities = Annotated[
 ]
 Active = Annotated[bool, Parameter(description="true leaves retired models out")]
 
-_SNAPSHOT: Final = {200: ResponseSpec(Snapshot, description="the registry")}
+_SNAPSHOT: Final = {200: ResponseSpec(Snapshot, description="the registry"), **UNCHANGED}
 
 
 def build_versions(lookup: Lookup) -> list[HTTPRouteHandler]:
@@ -63,7 +63,7 @@ def build_versions(lookup: Lookup) -> list[HTTPRouteHandler]:
         "/registry/versions",
         summary="Every version, newest first",
         tags=["registry"],
-        responses={200: ResponseSpec(VersionList, description="the versions")},
+        responses={200: ResponseSpec(VersionList, description="the versions"), **UNCHANGED},
     )
     async def versions(request: AnyRequest) -> Response[bytes]:
         return await answer_with(request, await lookup.list_versions(), REVALIDATE)

@@ -75,6 +75,8 @@ def test_litellms_prices_are_exact_per_million_with_steps_and_tiers() -> None:
     searcher = models["globex:searcher"]
     assert costs(searcher, "standard", input=1_000_000) == Decimal("0.205")
     assert models["google:gem-1"].provider == "google"
+    assert costs(models["google:gem-1"], "standard", input=1, output=1) == 0
+    assert costs(models["acme:ranker"], "standard", input=1_000_000) is None
 
 
 def test_whatever_litellm_says_besides_is_told_by_field() -> None:
@@ -82,6 +84,7 @@ def test_whatever_litellm_says_besides_is_told_by_field() -> None:
     told = {(note.subject, note.field) for note in imported.notes}
     assert set(imported.models) == {
         "acme:quill-3", "globex:searcher", "google:gem-1", "acme:painter", "acme:teller",
+        "acme:ranker", "acme:scribe",
     }  # fmt: skip
     refused = {note.subject: note.detail for note in imported.notes if note.field == "model"}
     assert refused.keys() == {
@@ -95,8 +98,9 @@ def test_whatever_litellm_says_besides_is_told_by_field() -> None:
         "mode", "max_tokens", "search_context_cost_per_query", "input_cost_per_image", "supports_web_search",
         "input_cost_per_token_above_128k_tokens_ultrafast", "source",
     }  # fmt: skip
-    # A painter's output is not all text, and a teller is priced by the second: neither has a price of tokens.
-    for key in ("acme:painter", "acme:teller"):
+    # A painter's output is not all text, a teller and a scribe are priced by the second, and a ranker by the
+    # query: none has a price of tokens, least of all 0.
+    for key in ("acme:painter", "acme:teller", "acme:ranker", "acme:scribe"):
         assert not imported.models[key].said & PRICING
         assert (key, "prices") in told
 
