@@ -28,9 +28,6 @@ from shared.proofs.tlog.hashing import hash_leaf
 SIGNED_AT_ONCE = 32
 """Receipts signed before others on the event loop get their turn: one to two milliseconds."""
 
-ANNOUNCED_AT_ONCE = 128
-"""Events that are appended together, while the next receipts are being signed."""
-
 _NONCE_BYTES = 16
 _event_encoder = msgspec.json.Encoder()
 
@@ -103,7 +100,6 @@ async def append_receipts(
     leaves: list[Leaf] = []
     refused: list[Refused] = []
     events: list[Record] = []
-    announcer = _Announcer(event_log)
 
     async def sign_all() -> AsyncIterator[ReceiptRow]:
         for index, draft in enumerate(drafts, start=1):
@@ -118,49 +114,19 @@ async def append_receipts(
                 leaves.append(Leaf(hash_leaf(row.payload), row.account_id, row.receipt_id))
                 events.append(_announce(row, draft))
                 yield row
-            if len(events) >= ANNOUNCED_AT_ONCE:
-                announcer.announce(events.copy())
-                events.clear()
             if index % SIGNED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        announcer.announce(events)
 
-    try:
-        await insert_receipts(connection, sign_all())
-        if rows:
-            await update_sequences(connection, {row.account_id: sequences[row.account_id] for row in rows})
+    await insert_receipts(connection, sign_all())
+    if rows:
+        await update_sequences(connection, {row.account_id: sequences[row.account_id] for row in rows})
+        announcing = asyncio.create_task(event_log.append(RECEIPTS_ISSUED, events))
+        try:
             # Last of all: every issuer waits for the log, so it is held no longer than need be.
             await log.append(connection, leaves)
-    finally:
-        await announcer.settle()
+        finally:
+            await announcing
     return rows, refused
-
-
-class _Announcer:
-    """Appends events in their order while more receipts are being signed and stored."""
-
-    def __init__(self, event_log: EventLog) -> None:
-        self._event_log = event_log
-        self._last: asyncio.Task[None] | None = None
-
-    def announce(self, events: list[Record]) -> None:
-        """Append some more, after those before."""
-        if events:
-            self._last = asyncio.create_task(self._append(events, self._last))
-
-    async def settle(self) -> None:
-        """Wait until all are appended.
-
-        Raises:
-            UnavailableError: one was not; those after it were not either.
-        """
-        if self._last is not None:
-            await self._last
-
-    async def _append(self, events: list[Record], before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await before
-        await self._event_log.append(RECEIPTS_ISSUED, events)
 
 
 def _sign(draft: Draft, number: int, key: SigningKey, issue: _Issue) -> ReceiptRow:
