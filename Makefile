@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-proofs bench-telemetry chaos chaos-short faults kills lock clean
+.PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-proofs bench-receipts bench-telemetry chaos chaos-short faults kills lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-registry: $(VENV)/.installed-dev ## Measure reads of the registry, against
 
 bench-production: $(VENV)/.installed-dev ## Measure the production pipeline, from request to receipt
 	$(BIN)/python -m bench.production_pipeline
+
+bench-receipts: $(VENV)/.installed-dev ## Measure the issuing of receipts, against its floor
+	$(BIN)/python -m bench.receipts_issue
 
 bench-proofs: $(VENV)/.installed-dev ## Measure proofs from a receipts' log of ten million leaves
 	$(BIN)/python -m bench.receipts_proofs
