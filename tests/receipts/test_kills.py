@@ -38,7 +38,7 @@ from tests.receipts.event_log import read_all
 from tests.receipts.house import House, Street, a_rated
 
 PATH = "/api/v1/receipts"
-KILLS = int(os.environ.get("LLMRING_KILLS", "8"))
+KILLS = int(os.environ.get("LLMRING_KILLS", "5"))
 BURST = 2_000
 ACCOUNTS = [UUID(int=number + 1) for number in range(9)]
 
