@@ -19,7 +19,7 @@ from tests.faults.street import PROCESSES, Servers
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SAMPLE = 40
-FEW = 30
+FEW = 18
 CHANGING = ("COMMIT", "INSERT", "UPDATE", "COPY", "EVAL", "SET", "send_batch", "Produce", "InitProducerId")
 FEWEST = {
     # Far fewer calls than these would mean that they are no longer seen.
