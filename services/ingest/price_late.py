@@ -6,17 +6,15 @@ does no harm to run twice, several times at once, or to break off in the middle.
 """
 
 import asyncio
-import base64
-import binascii
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
-from uuid import UUID
 
 import msgspec
 
+from services.ingest.cursor import decode_cursor, encode_cursor
 from services.ingest.presence import Presence
 from services.ingest.selection import UnpricedQuery
 from services.ingest.store.unpriced import Place, list_unpriced
@@ -33,8 +31,6 @@ from shared.pricebook.edition import Edition
 from shared.pricebook.pricebook import Pricebook
 from shared.pricing.versions import parse_version
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _APPENDED_AT_ONCE: Final = 200
 _YIELD_EVERY: Final = 50
 _encoder = msgspec.json.Encoder()
@@ -227,8 +223,7 @@ class LatePricing:
 
 def write_cursor(place: Place) -> str:
     """A place as callers hand it back."""
-    text = f"{(place.occurred_at - _EPOCH) // _MICROSECOND}.{place.account_id.hex}.{place.log_id.hex}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return encode_cursor(place.occurred_at, (place.account_id, place.log_id))
 
 
 def read_cursor(cursor: str) -> Place:
@@ -237,9 +232,5 @@ def read_cursor(cursor: str) -> Place:
     Raises:
         InvalidFieldError: it is not one of ours.
     """
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        microseconds, account_id, log_id = text.split(".")
-        return Place(_EPOCH + int(microseconds) * _MICROSECOND, UUID(account_id), UUID(log_id))
-    except (ValueError, OverflowError, binascii.Error):
-        raise InvalidFieldError.of("cursor", "is not one that this API gave out") from None
+    occurred_at, (account_id, log_id) = decode_cursor(cursor, 2)
+    return Place(occurred_at, account_id, log_id)

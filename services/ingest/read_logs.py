@@ -1,27 +1,23 @@
 """Usage records of one account, read back: a page, one, or all of them as a stream."""
 
-import base64
-import binascii
 import csv
 import io
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
 
+from services.ingest.cursor import decode_cursor, encode_cursor
 from services.ingest.selection import LogQuery
 from services.ingest.store.entries import Cursor, find_entry, list_entries
 from shared.contracts.records import CSV_COLUMNS, LogEntry
 from shared.contracts.usage import NULL
-from shared.errors import InvalidFieldError
 from shared.postgres import Database
 
 Format = Literal["csv", "ndjson"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _STREAM_PAGE = 1000
 _encoder = msgspec.json.Encoder()
 
@@ -101,14 +97,9 @@ def _place_of(entry: LogEntry) -> Cursor:
 
 def _cursor_of(entry: LogEntry) -> str:
     place = _place_of(entry)
-    text = f"{(place.occurred_at - _EPOCH) // _MICROSECOND}.{place.log_id.hex}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return encode_cursor(place.occurred_at, [place.log_id])
 
 
 def _parse_cursor(text: str) -> Cursor:
-    try:
-        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
-        microseconds, _, log_id = decoded.partition(".")
-        return Cursor(_EPOCH + int(microseconds) * _MICROSECOND, UUID(log_id))
-    except (ValueError, OverflowError, binascii.Error):
-        raise InvalidFieldError.of("cursor", "is not one that this API gave out") from None
+    occurred_at, (log_id,) = decode_cursor(text, 1)
+    return Cursor(occurred_at, log_id)
