@@ -156,6 +156,10 @@ class ReceiptLog:
         Raises:
             UnavailableError: the database is away, or the key may sign no longer; nothing was appended.
         """
+        # As a rule there is nothing to do, and looking takes long: nobody is to wait for that.
+        async with self._database.connection() as connection:
+            if not await list_unlogged(connection, after, 1):
+                return None
         async with self._database.transaction() as connection:
             await self._signer.require_right_to_sign(connection, self._clock.now())
             if await lock_log(connection) is None:

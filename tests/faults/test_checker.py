@@ -9,9 +9,9 @@ from tests.faults.street import Servers, open_street
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(600)]
 
 # With these bugs a slice takes two commits: the one that is planted, and the product's own. The issuer has
-# made four before: for its key, for the log, for the signature of the log, and to look for older receipts.
+# made three before: for its key, for the log, and for the signature of the log.
 RATED = Call("postgres", "query COMMIT;", 2)
-ISSUED = Call("postgres", "query COMMIT;", 6)
+ISSUED = Call("postgres", "query COMMIT;", 5)
 UNKEYED = Call("kafka", "producer.send_batch usage.logged", 2)  # the second record of the script
 
 

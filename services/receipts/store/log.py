@@ -175,7 +175,7 @@ ORDER BY account_id, receipt_id LIMIT $3
 
 
 async def list_unlogged(connection: Connection, after: tuple[UUID, UUID], limit: int) -> list[Unlogged]:
-    """Receipts from before there was a log, behind one of them. The log's row must be locked.
+    """Receipts from before there was a log, behind one of them. Who appends them must hold the log's row.
 
     Args:
         after: an account id and a receipt id.
