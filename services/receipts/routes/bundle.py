@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
 from services.receipts.prove import Proving
-from services.receipts.read import Reading
+from services.receipts.read import Reading, as_receipt
 from services.receipts.routes.documents import describe_problems
 from services.receipts.verify import Verification
 from shared.contracts.evidence import Bundle
@@ -42,7 +42,7 @@ def build_bundle_routes(
         principal: NamedDependency[Principal], receipt_id: FromPath[str], since: OldSize = None
     ) -> Response[Bundle]:
         require_scope(principal, SCOPE_READ)
-        receipt, _ = await reading.get_receipt(principal.account_id, receipt_id)
+        receipt = as_receipt(await reading.get_row(principal.account_id, receipt_id))
         proof = await proving.prove_inclusion(principal.account_id, receipt_id)
         consistency = None
         if since is not None:

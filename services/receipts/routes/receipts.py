@@ -60,11 +60,12 @@ def build_receipt_routes(
     ) -> Response[ReceiptAnswer]:
         if len(body) > MAX_LOG_BODY_BYTES:
             raise TooLargeError(f"The body is larger than {MAX_LOG_BODY_BYTES} bytes.")
-        log_id = _read_log_id(body)
+        asked = _read_kind(body)
+        log_id = _read_log_id(asked)
         if log_id is not None:
             require_scope(principal, SCOPE_READ)
             return _answer(as_receipt(await reading.await_recorded(principal.account_id, log_id)))
-        period = _read_range(body)
+        period = _read_range(asked)
         if period is not None:
             require_scope(principal, SCOPE_READ)
             header = find_only_header(request.scope["headers"], b"idempotency-key")
@@ -121,34 +122,34 @@ def build_receipt_routes(
     return [post_receipt, list_receipts, get_receipt]
 
 
-def _read_log_id(body: bytes) -> UUID | None:
-    """The record whose receipt is asked for, or None where usage is declared.
+def _read_kind(body: bytes) -> _Asked:
+    """What is asked for. Where the body cannot be read, reading the usage details tells what is wrong."""
+    try:
+        return _asked_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _Asked()
+
+
+def _read_log_id(asked: _Asked) -> UUID | None:
+    """The record whose receipt is asked for, or None where something else is.
 
     Raises:
         InvalidFieldError: `log_id` is no UUID.
     """
+    if asked.log_id in (ABSENT, NULL):
+        return None
     try:
-        asked = _asked_decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None  # reading the usage details says what is wrong with it
-    if asked.log_id and asked.log_id != NULL:
-        try:
-            return msgspec.json.decode(asked.log_id, type=UUID)
-        except msgspec.MsgspecError:
-            raise InvalidFieldError.of("log_id", "must be the UUID of a record") from None
-    return None
+        return msgspec.json.decode(asked.log_id, type=UUID)
+    except msgspec.MsgspecError:
+        raise InvalidFieldError.of("log_id", "must be the UUID of a record") from None
 
 
-def _read_range(body: bytes) -> Period | None:
+def _read_range(asked: _Asked) -> Period | None:
     """The range over which a statement is asked for, or None where usage is declared.
 
     Raises:
         InvalidFieldError: an end is missing, or is no day and no time.
     """
-    try:
-        asked = _asked_decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
     ends = {name: getattr(asked, name) for name in ("start_date", "end_date")}
     if all(value in (ABSENT, NULL) for value in ends.values()):
         return None
