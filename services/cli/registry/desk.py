@@ -62,6 +62,7 @@ async def open_desk(settings: ProcessSettings, url: str) -> AsyncIterator[Desk]:
 
     Raises:
         click.ClickException: a database of one's own lacks migrations.
+        RefusedError: what was published within was refused.
         UnavailableError: something is away.
     """
     try:
@@ -80,7 +81,10 @@ async def open_desk(settings: ProcessSettings, url: str) -> AsyncIterator[Desk]:
         database = await open_database(url, application_name=_NAME, max_size=3)
         stack.push_async_callback(database.close)
         await seed_history(database)
-        yield Desk(database, event_log, Library(database, RegistrySettings()), SystemClock())
+        try:
+            yield Desk(database, event_log, Library(database, RegistrySettings()), SystemClock())
+        except InvalidFieldError as error:
+            raise RefusedError(error) from error
 
 
 async def find_volume(library: Library, version: str) -> Volume:

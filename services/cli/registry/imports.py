@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from services.cli.reach import finish, reach_database
-from services.cli.registry.desk import RefusedError, open_desk
+from services.cli.registry.desk import open_desk
 from services.cli.registry.options import publishing_options
 from services.cli.registry.tables import print_publication, print_table, show_cell
 from services.cli.settings import ProcessSettings, load_settings
@@ -21,7 +21,6 @@ from services.registry.importing import publish_import
 from services.registry.publish import Publication
 from services.registry.request import MAX_MODELS, PublishRequest
 from shared.clock import SystemClock
-from shared.errors import InvalidFieldError
 
 SHOWN: Final = 40
 _WIDEST: Final = 90
@@ -95,17 +94,14 @@ async def _publish(
     settings: ProcessSettings, url: str, imported: Imported, request: PublishRequest
 ) -> tuple[Publication, list[Note]]:
     async with open_desk(settings, url) as desk:
-        try:
-            return await publish_import(
-                imported,
-                request,
-                database=desk.database,
-                event_log=desk.event_log,
-                library=desk.library,
-                clock=desk.clock,
-            )
-        except InvalidFieldError as error:
-            raise RefusedError(error) from error
+        return await publish_import(
+            imported,
+            request,
+            database=desk.database,
+            event_log=desk.event_log,
+            library=desk.library,
+            clock=desk.clock,
+        )
 
 
 def print_notes(notes: Sequence[Note], *, show_all: bool) -> None:

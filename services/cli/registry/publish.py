@@ -54,17 +54,14 @@ def publish(
 
 async def _publish(settings: ProcessSettings, url: str, request: PublishRequest) -> Publication:
     async with open_desk(settings, url) as desk:
-        try:
-            return await publish_version(
-                request,
-                published_by=None,
-                database=desk.database,
-                event_log=desk.event_log,
-                library=desk.library,
-                clock=desk.clock,
-            )
-        except InvalidFieldError as error:
-            raise RefusedError(error) from error
+        return await publish_version(
+            request,
+            published_by=None,
+            database=desk.database,
+            event_log=desk.event_log,
+            library=desk.library,
+            clock=desk.clock,
+        )
 
 
 def read_document(body: bytes) -> PublishRequest:
