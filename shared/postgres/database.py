@@ -34,6 +34,31 @@ class _PooledConnection(asyncpg.Connection):
     def get_reset_query(self) -> str:
         return ""
 
+    async def copy_records_to_table(
+        self,
+        table_name: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the driver's signature
+        **options: Any,  # noqa: ANN401 - passed on as they are
+    ) -> str:
+        """As the driver's, but it ends in time, and with the connection.
+
+        The driver waits for room to write without looking at either: over a link that takes nothing more it
+        would wait for ever.
+        """
+        driver: Any = super()
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(timeout or self._config.command_timeout) as limit:
+
+            def give_up(_connection: object) -> None:
+                limit.reschedule(loop.time())
+
+            driver.add_termination_listener(give_up)
+            try:
+                return str(await driver.copy_records_to_table(table_name, timeout=timeout, **options))
+            finally:
+                driver.remove_termination_listener(give_up)
+
 
 class _Pool(Protocol):
     """What is used of the driver's pool, whose functions carry no annotations."""

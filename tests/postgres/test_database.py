@@ -244,3 +244,45 @@ async def test_a_statement_that_hangs_within_a_transaction_costs_one_time_out(
             await lose_it()
     await opened.ping()
     await opened.close()
+
+
+@pytest.mark.parametrize("then", ["cut", "silence"])
+async def test_a_copy_over_a_connection_that_takes_nothing_more_ends(postgres_url: str, then: str) -> None:
+    parts = urlsplit(postgres_url)
+    link = Link([f"{parts.hostname}:{parts.port}"])
+    await link.open()
+    far = await open_database(
+        parts._replace(netloc=f"postgres@{link.address}").geturl(),
+        application_name="tests",
+        statement_timeout=timedelta(seconds=2),
+    )
+    try:
+        async with far.connection() as connection:
+            await connection.execute("CREATE TABLE taken (text text)")
+        stalled = asyncio.Event()
+
+        async def rows() -> AsyncIterator[tuple[str]]:
+            for number in range(10_000):
+                if number == 10:
+                    link.swallow()
+                if number == 9_000:
+                    stalled.set()
+                yield ("x" * 1_000,)
+
+        async def copy() -> None:
+            async with far.transaction() as connection:
+                await connection.copy_records_to_table("taken", records=rows())  # type: ignore[arg-type]
+
+        copying = asyncio.create_task(copy())
+        await asyncio.sleep(0.5)
+        assert not copying.done()
+        assert not stalled.is_set()
+        if then == "cut":
+            await link.cut()
+        done, _ = await asyncio.wait([copying], timeout=4)
+        assert done == {copying}
+        with pytest.raises(UnavailableError):
+            await copying
+    finally:
+        await link.close()
+        await far.close()
