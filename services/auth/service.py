@@ -5,11 +5,13 @@ from typing import Final
 
 from services.auth.admin import AccountAdmin
 from services.auth.announce import KeyChanges
+from services.auth.keys import AccountKeys
 from services.auth.passwords import PasswordHashes
 from services.auth.read_audit import AuditLog
 from services.auth.register import Registration
 from services.auth.routes.admin import build_admin_routes
 from services.auth.routes.audit import build_audit_routes
+from services.auth.routes.keys import build_key_routes
 from services.auth.routes.register import build_register_routes
 from services.auth.routes.verify import build_verify_route
 from services.auth.settings import AuthSettings
@@ -51,6 +53,7 @@ def build_auth(
     handlers = [
         *build_register_routes(Registration(database, changes, passwords, clock), settings.public_url),
         *build_admin_routes(AccountAdmin(database, changes, clock)),
+        *build_key_routes(AccountKeys(database, changes, clock, settings.keys_per_account)),
         *build_audit_routes(AuditLog(database)),
         build_verify_route(KeyVerification(database, clock)),
     ]

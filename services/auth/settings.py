@@ -20,6 +20,7 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
         password_hash_lanes: threads of one hash.
         password_hashes_at_once: hashes computed at a time, beside the event loop.
         password_hashes_waiting: requests that may wait for one; more are told to come back.
+        keys_per_account: API keys that live at a time in one account.
     """
 
     public_url: str = "http://127.0.0.1:8080"
@@ -28,3 +29,4 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
     password_hash_lanes: _AtLeastOne = 4
     password_hashes_at_once: _AtLeastOne = 2
     password_hashes_waiting: _AtLeastOne = 64
+    keys_per_account: _AtLeastOne = 100

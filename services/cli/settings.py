@@ -51,6 +51,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         log_format: `json`, `text`, or `auto`: text at a terminal, else JSON.
         anonymous_requests_per_minute: the limit of each client address without a key.
         trusted_proxies: networks whose `X-Forwarded-For` is believed; none by default.
+        keys_per_account: API keys that live at a time in one account.
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
             data directory by default. A new one rotates the key.
         receipts_log_origin: the name of the log of receipts; empty for one made from the first signing key.
@@ -84,6 +85,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Literal["auto", "json", "text"] = "auto"
     anonymous_requests_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 60
     trusted_proxies: tuple[str, ...] = ()
+    keys_per_account: Annotated[int, msgspec.Meta(ge=1)] = 100
     receipts_signing_seed: str = ""
     receipts_log_origin: str = ""
     receipts_witnesses: tuple[str, ...] = ()
@@ -111,7 +113,9 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def auth(self) -> AuthSettings:
         """Those of the auth service."""
-        return AuthSettings(public_url=self.public_url or self.address)
+        return AuthSettings(
+            public_url=self.public_url or self.address, keys_per_account=self.keys_per_account
+        )
 
     @property
     def gateway(self) -> GatewaySettings:
