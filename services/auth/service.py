@@ -6,8 +6,12 @@ from typing import Final
 from services.auth.admin import AccountAdmin
 from services.auth.announce import KeyChanges
 from services.auth.passwords import PasswordHashes
+from services.auth.read_audit import AuditLog
 from services.auth.register import Registration
-from services.auth.routes import build_routes
+from services.auth.routes.admin import build_admin_routes
+from services.auth.routes.audit import build_audit_routes
+from services.auth.routes.register import build_register_routes
+from services.auth.routes.verify import build_verify_route
 from services.auth.settings import AuthSettings
 from services.auth.verify import KeyVerification
 from shared.clock import Clock
@@ -44,12 +48,12 @@ def build_auth(
     """
     changes = KeyChanges(database, event_log, clock)
     passwords = PasswordHashes(settings)
-    handlers = build_routes(
-        Registration(database, changes, passwords, clock),
-        KeyVerification(database, clock),
-        AccountAdmin(database, changes, clock),
-        settings.public_url,
-    )
+    handlers = [
+        *build_register_routes(Registration(database, changes, passwords, clock), settings.public_url),
+        *build_admin_routes(AccountAdmin(database, changes, clock)),
+        *build_audit_routes(AuditLog(database)),
+        build_verify_route(KeyVerification(database, clock)),
+    ]
     return Service(
         name="auth",
         app=build_app(

@@ -72,6 +72,7 @@ ROWS: Final = (
     Row("/api/v1/receipts/tile", "receipts", Access.REQUIRED, open_to=("GET", "HEAD"), below=True),
     Row("/api/v1/register", "auth", Access.IGNORED),
     Row("/api/v1/cli/register", "auth", Access.IGNORED),
+    Row("/api/v1/audit", "auth", Access.REQUIRED),
     Row("/api/v1/admin", "auth", Access.REQUIRED, below=True, patience=LONGEST_PATIENCE),
     Row("/api/v1/admin/usage", "ingest", Access.REQUIRED, below=True, patience=LONGEST_PATIENCE),
 )

@@ -11,6 +11,7 @@ async def test_every_path_is_described_and_no_internal_one_is(auth: Auth) -> Non
     assert described == {
         "/api/v1/register": {"post": ["201", "400", "409", "413", "422", "429", "503"]},
         "/api/v1/cli/register": {"post": ["201", "400", "409", "413", "422", "429", "503"]},
+        "/api/v1/audit": {"get": ["200", "400", "401", "403", "422", "429", "503"]},
         "/api/v1/admin/accounts": {"get": ["200", "400", "401", "403", "422", "429", "503"]},
         "/api/v1/admin/accounts/{account_id}": {
             "get": ["200", "400", "401", "403", "404", "429", "503"],
