@@ -28,6 +28,9 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         host: address to listen on.
         port: port to listen on.
         data_dir: holds everything that must survive: the embedded database, the operator's key, signing keys.
+        tls_certificate_file: PEM, the chain with our own certificate first: the public port speaks HTTPS.
+        tls_key_file: PEM, its private key, not encrypted.
+        max_connections: clients' connections that the public port holds at a time.
         public_url: where people reach this deployment; the address it listens on by default.
         database_url: replaces the embedded Postgres.
         kafka_bootstrap: replaces the event log in Postgres: `host:port`, several with commas.
@@ -65,6 +68,9 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8080
     data_dir: str = "./data"
+    tls_certificate_file: str | None = None
+    tls_key_file: str | None = None
+    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 10_000
     public_url: str | None = None
     database_url: str | None = None
     kafka_bootstrap: str | None = None
@@ -95,7 +101,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     def address(self) -> str:
         """The URL at which this machine reaches the process; of all its addresses, the local one."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self.port}"
+        scheme = "http" if self.tls_certificate_file is None else "https"
+        return f"{scheme}://{host}:{self.port}"
 
     @property
     def urls(self) -> dict[str, str]:
@@ -160,6 +167,8 @@ def load_settings() -> ProcessSettings:
         parse_trusted_proxies(settings.trusted_proxies)
     except ValueError as error:
         faults.append(f"LLMRING_TRUSTED_PROXIES: {error}")
+    if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
+        faults.append("LLMRING_TLS_CERTIFICATE_FILE and LLMRING_TLS_KEY_FILE: give both or neither")
     try:
         parse_policy(settings.receipts)
     except ValueError as error:

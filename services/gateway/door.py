@@ -23,7 +23,7 @@ from services.gateway.requests import (
     read_headers,
     trace_headers,
 )
-from services.gateway.responses import Reply
+from services.gateway.responses import STRICT_TRANSPORT, Reply
 from services.gateway.routes import RouteTable
 from shared.clock import Clock
 from shared.errors import LLMRingError, MethodNotAllowedError, NotFoundError, UnavailableError
@@ -103,7 +103,8 @@ class Door:
         if request_id is None or not is_sane_request_id(request_id):
             request_id = b"%s-%08x" % (self._id_prefix, next(self._ids))
         peer = scope["client"]
-        client = self._addresses.client_of(peer[0] if peer else "", found)
+        address = peer[0] if peer else ""
+        client = self._addresses.client_of(address, found)
         kept.append((b"x-request-id", request_id))
         kept.append((b"x-forwarded-for", client.encode()))
         span = start_span(scope["method"], Kind.SERVER, found[TRACEPARENT], root=True)
@@ -111,6 +112,8 @@ class Door:
         handled = current_headers.set(kept)
         passed_on: Any = {**scope, "headers": kept}
         reply = Reply(send, request_id, without_body=scope["method"] == "HEAD")
+        if self._addresses.is_https(scope.get("scheme", ""), address, found):
+            reply.added.append(STRICT_TRANSPORT)
         try:
             await self._serve(passed_on, receive, found, client, reply)
         except ClientGoneError:

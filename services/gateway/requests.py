@@ -21,11 +21,13 @@ TRACEPARENT: Final = 3
 TRACESTATE: Final = 4
 FORWARDED_FOR: Final = 5
 CONNECTION: Final = 6
-CONTENT_TYPE: Final = 7
-CONTENT_LENGTH: Final = 8
-TRANSFER_ENCODING: Final = 9
+FORWARDED_PROTO: Final = 7
+CONTENT_TYPE: Final = 8
+CONTENT_LENGTH: Final = 9
+TRANSFER_ENCODING: Final = 10
+ORIGIN: Final = 11
 
-_PLACES: Final = 10
+_PLACES: Final = 12
 _FIRST_KEPT: Final = CONTENT_TYPE
 _DROPPED: Final = -1
 
@@ -38,9 +40,11 @@ _PLACE: Final[dict[bytes, int]] = {
     b"tracestate": TRACESTATE,
     b"x-forwarded-for": FORWARDED_FOR,
     b"connection": CONNECTION,
+    b"x-forwarded-proto": FORWARDED_PROTO,
     b"content-type": CONTENT_TYPE,
     b"content-length": CONTENT_LENGTH,
     b"transfer-encoding": TRANSFER_ENCODING,
+    b"origin": ORIGIN,
 } | dict.fromkeys(
     (
         b"expect",
@@ -55,7 +59,6 @@ _PLACE: Final[dict[bytes, int]] = {
         b"x-forwarded-host",
         b"x-forwarded-port",
         b"x-forwarded-prefix",
-        b"x-forwarded-proto",
         b"x-forwarded-user",
         b"x-real-ip",
         b"cf-connecting-ip",

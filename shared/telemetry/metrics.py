@@ -71,6 +71,22 @@ UNWITNESSED_SECONDS: Final = Gauge(
     registry=REGISTRY,
 )
 
+TLS_RENEWAL_FAILED: Final = Gauge(
+    "llmring_tls_renewal_failed",
+    "1 while the certificate files hold something that cannot be used, and an older certificate is in use.",
+    registry=REGISTRY,
+)
+CONNECTIONS: Final = Gauge(
+    "llmring_http_connections",
+    "Connections of clients that are open at the public port.",
+    registry=REGISTRY,
+)
+CONNECTIONS_REFUSED: Final = Counter(
+    "llmring_http_connections_refused_total",
+    "Connections that were closed at once since there were too many, altogether or of that client.",
+    registry=REGISTRY,
+)
+
 APPEND_SECONDS: Final = Histogram(
     "llmring_event_log_append_duration_seconds",
     "How long one store in the event log took, from sending a batch of appends to its durable "
