@@ -101,6 +101,7 @@ class Registration:
                 name=key_name,
                 scopes=CUSTOMER_SCOPES,
                 created_at=now,
+                origin="first",
             )
             event = await note_change(connection, account.account_id, now, [key_id])
         await self._changes.publish(event)

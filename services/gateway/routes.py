@@ -72,6 +72,10 @@ ROWS: Final = (
     Row("/api/v1/receipts/tile", "receipts", Access.REQUIRED, open_to=("GET", "HEAD"), below=True),
     Row("/api/v1/register", "auth", Access.IGNORED),
     Row("/api/v1/cli/register", "auth", Access.IGNORED),
+    Row("/api/v1/login", "auth", Access.IGNORED),
+    Row("/api/v1/auth/me", "auth", Access.REQUIRED),
+    Row("/api/v1/auth/logout", "auth", Access.REQUIRED),
+    Row("/api/v1/auth/regenerate-api-key", "auth", Access.REQUIRED),
     Row("/api/v1/admin", "auth", Access.REQUIRED, below=True, patience=LONGEST_PATIENCE),
     Row("/api/v1/admin/usage", "ingest", Access.REQUIRED, below=True, patience=LONGEST_PATIENCE),
 )
