@@ -1,10 +1,12 @@
 """What an operator does with accounts: find them, set their tier or limits, suspend them."""
 
+from typing import Any
 from uuid import UUID
 
 from msgspec import UNSET
 
 from services.auth.announce import KeyChanges, note_change
+from services.auth.audit import Actor, record_audit
 from services.auth.emails import email_key
 from services.auth.messages import AccountChange, AccountPage, AccountView
 from services.auth.store.accounts import (
@@ -55,7 +57,7 @@ class AccountAdmin:
         async with self._database.connection() as connection:
             return _view(await get_account(connection, account_id))
 
-    async def change(self, account_id: UUID, change: AccountChange) -> AccountView:
+    async def change(self, account_id: UUID, change: AccountChange, by: Actor) -> AccountView:
         """Change tier, limits and suspension; in force everywhere as soon as this returns, or shortly after.
 
         Raises:
@@ -80,6 +82,16 @@ class AccountAdmin:
             if account.role == "operator":
                 raise ConflictError("An operator's account has no limits and cannot be suspended.")
             await update_account(connection, changed)
+            before, after = _facts(account), _facts(changed)
+            await record_audit(
+                connection,
+                by,
+                "account.changed",
+                account_id=account_id,
+                at=now,
+                before={name: value for name, value in before.items() if value != after[name]},
+                after={name: value for name, value in after.items() if value != before[name]},
+            )
             event = await note_change(connection, account_id, now)
         await self._changes.publish(event)
         return _view(changed)
@@ -102,6 +114,17 @@ def _view(account: Account) -> AccountView:
         suspended_at=account.suspended_at,
         created_at=account.created_at,
     )
+
+
+def _facts(account: Account) -> dict[str, Any]:
+    """What an operator can change, for the audit log; each limit is the one in force."""
+    limits = effective_limits(account.tier, account.own_limits)
+    return {
+        "tier": account.tier,
+        **{name: limits[name] for name in LIMIT_NAMES},
+        "own_limits": [name for name in LIMIT_NAMES if name in account.own_limits],
+        "suspended": account.suspended_at is not None,
+    }
 
 
 def _own_limits(account: Account, change: AccountChange) -> dict[LimitName, int | None]:

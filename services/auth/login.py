@@ -7,8 +7,11 @@ account: the address is unknown, the password is wrong or was never set, the acc
 from typing import Final, NamedTuple
 
 from services.auth.announce import KeyChanges, note_change
-from services.auth.api_keys import CUSTOMER_SCOPES, new_api_key
+from services.auth.api_keys import CUSTOMER_SCOPES
+from services.auth.audit import Actor
 from services.auth.emails import email_key
+from services.auth.issue_key import issue_key
+from services.auth.make_room import make_room
 from services.auth.passwords import PasswordHashes
 from services.auth.sessions import NewSession, Sessions
 from services.auth.store.accounts import (
@@ -19,11 +22,9 @@ from services.auth.store.accounts import (
     lock_account,
     set_password,
 )
-from services.auth.store.api_keys import insert_api_key, revoke_older_keys
 from services.auth.throttle import Throttle
 from shared.clock import Clock
 from shared.errors import UnauthenticatedError
-from shared.ids import uuid7
 from shared.postgres import Database
 
 LIVE_LOGIN_KEYS: Final = 5
@@ -63,13 +64,13 @@ class Login:
         self._throttle = throttle
         self._clock = clock
 
-    async def log_in(self, *, email: str, password: str, client: str) -> LoggedIn:
+    async def log_in(self, *, email: str, password: str, client: str | None) -> LoggedIn:
         """Open a session and make a key.
 
         Args:
             email: in any spelling that is the same address.
             password: as it was typed.
-            client: the address that the request came from.
+            client: the address that the request came from, where it is known.
 
         Raises:
             UnauthenticatedError: any of what the module names.
@@ -77,48 +78,44 @@ class Login:
             UnavailableError: the database is away, or too many passwords are being checked.
         """
         key = email_key(email).replace("\0", "\N{REPLACEMENT CHARACTER}")  # Postgres takes no NUL
-        counted = await self._throttle.count("login", client, key)
+        counted = await self._throttle.count("login", client or "", key)
         async with self._database.connection() as connection:
             found = await find_credentials(connection, key)
         is_right = await self._passwords.verify(None if found is None else found.password_hash, password)
         if found is None or not is_right or found.suspended_at:
             raise UnauthenticatedError(WRONG)
-        logged_in = await self._open(found, password)
+        logged_in = await self._open(found, password, client)
         await self._throttle.forgive(counted)
         return logged_in
 
-    async def _open(self, found: Credentials, password: str) -> LoggedIn:
+    async def _open(self, found: Credentials, password: str, client: str | None) -> LoggedIn:
         assert found.password_hash is not None  # noqa: S101 - it was right
         renewed = None
         if self._passwords.is_outdated(found.password_hash):
             renewed = await self._passwords.rehash(password)
         now = self._clock.now()
-        key, key_id = new_api_key(), uuid7()
+        by = Actor("account", found.account_id, client=client)
         async with self._database.transaction() as connection:
             account = await lock_account(connection, found.account_id)
             # A reset or a suspension may have come between: what was checked must still hold.
-            if (
-                account.suspended_at
-                or await get_password_hash(connection, account.account_id) != found.password_hash
-            ):
+            stored = await get_password_hash(connection, account.account_id)
+            if account.suspended_at or stored != found.password_hash:
                 raise UnauthenticatedError(WRONG)
             if renewed is not None:
                 await set_password(connection, account.account_id, renewed)
-            await insert_api_key(
+            issued = await issue_key(
                 connection,
+                by,
                 account_id=account.account_id,
-                key_id=key_id,
-                key_sha256=key.sha256,
-                prefix=key.prefix,
                 name="login",
                 scopes=CUSTOMER_SCOPES,
-                created_at=now,
+                at=now,
                 origin="login",
             )
-            revoked = await revoke_older_keys(
-                connection, account.account_id, "login", keep=LIVE_LOGIN_KEYS, at=now
+            revoked = await make_room(
+                connection, by, account.account_id, "login", keep=LIVE_LOGIN_KEYS, at=now
             )
-            session = await self._sessions.open(connection, account.account_id)
-            event = await note_change(connection, account.account_id, now, [key_id, *revoked])
-        await self._changes.publish(event)
-        return LoggedIn(account, key.plain, session)
+            session = await self._sessions.open(connection, by, account.account_id)
+            event = await note_change(connection, account.account_id, now, [session.session_id, *revoked])
+        await self._changes.publish(issued.event, event)
+        return LoggedIn(account, issued.key.plain, session)

@@ -10,11 +10,12 @@ import logging
 from pathlib import Path
 from typing import Final
 
-from services.auth.announce import note_change
-from services.auth.api_keys import OPERATOR_SCOPES, ApiKey, new_api_key, read_api_key
+from services.auth.api_keys import OPERATOR_SCOPES, new_api_key, read_api_key
+from services.auth.audit import Actor, local_actor, record_opening
+from services.auth.issue_key import issue_key
 from services.auth.key_file import KeyFile
 from services.auth.store.accounts import Account, find_account_by_email, insert_account
-from services.auth.store.api_keys import find_live_key, insert_api_key
+from services.auth.store.api_keys import find_live_key
 from services.auth.tiers import OwnLimits
 from shared.clock import Clock
 from shared.ids import uuid7
@@ -57,9 +58,19 @@ async def ensure_operator(database: Database, clock: Clock, key_file: Path | Non
     if file is not None:
         key, written = await asyncio.to_thread(file.read_or_write, key)
     async with database.transaction() as connection:
-        made = await _insert_operator(connection, clock)
+        by = local_actor("first_start")
+        made = await _insert_operator(connection, clock, by)
         if made is not None:
-            await _insert_key(connection, clock, made, key, "first start")
+            # Published by the service's relay: nobody can have remembered anything of a key that is new.
+            await issue_key(
+                connection,
+                by,
+                account_id=made.account_id,
+                name="first start",
+                scopes=OPERATOR_SCOPES,
+                at=clock.now(),
+                key=key,
+            )
             return key.plain
     # Another process made it meanwhile. A file of ours opens nothing then, unless the two share it.
     async with database.connection() as connection:
@@ -79,17 +90,24 @@ async def create_operator_key(database: Database, clock: Clock, name: str | None
     Raises:
         UnavailableError: the database is away.
     """
-    key = new_api_key()
+    by = local_actor("command_line")
     async with database.transaction() as connection:
-        account = await _insert_operator(connection, clock) or await find_account_by_email(
+        account = await _insert_operator(connection, clock, by) or await find_account_by_email(
             connection, OPERATOR_EMAIL
         )
         assert account is not None  # noqa: S101 - an account is never deleted, and one insert conflicts only with a stored one
-        await _insert_key(connection, clock, account, key, name)
-    return key.plain
+        issued = await issue_key(
+            connection,
+            by,
+            account_id=account.account_id,
+            name=name,
+            scopes=OPERATOR_SCOPES,
+            at=clock.now(),
+        )
+    return issued.key.plain
 
 
-async def _insert_operator(connection: Connection, clock: Clock) -> Account | None:
+async def _insert_operator(connection: Connection, clock: Clock, by: Actor) -> Account | None:
     account = Account(
         account_id=uuid7(),
         email=OPERATOR_EMAIL,
@@ -100,26 +118,10 @@ async def _insert_operator(connection: Connection, clock: Clock) -> Account | No
         suspended_at=None,
         created_at=clock.now(),
     )
-    made = await insert_account(connection, account, email_key=OPERATOR_EMAIL, password_hash=None)
-    return account if made else None
-
-
-async def _insert_key(
-    connection: Connection, clock: Clock, account: Account, key: ApiKey, name: str | None
-) -> None:
-    key_id, now = uuid7(), clock.now()
-    await insert_api_key(
-        connection,
-        account_id=account.account_id,
-        key_id=key_id,
-        key_sha256=key.sha256,
-        prefix=key.prefix,
-        name=name,
-        scopes=OPERATOR_SCOPES,
-        created_at=now,
-    )
-    # Published by the service's relay: nobody can have remembered anything of a key that is new.
-    await note_change(connection, account.account_id, now, [key_id])
+    if not await insert_account(connection, account, email_key=OPERATOR_EMAIL, password_hash=None):
+        return None
+    await record_opening(connection, by, account)
+    return account
 
 
 async def _check_file(connection: Connection, clock: Clock, file: KeyFile | None) -> None:

@@ -4,15 +4,17 @@ from typing import NamedTuple
 from uuid import UUID
 
 from services.auth.announce import KeyChanges, note_change
-from services.auth.api_keys import CUSTOMER_SCOPES, new_api_key
+from services.auth.api_keys import CUSTOMER_SCOPES
+from services.auth.audit import Actor
+from services.auth.issue_key import issue_key
+from services.auth.make_room import make_room
 from services.auth.messages import KeyStatusView, Me
 from services.auth.store.accounts import get_account, get_password_hash, lock_account
-from services.auth.store.api_keys import get_key_status, insert_api_key, revoke_older_keys
+from services.auth.store.api_keys import get_key_status
 from services.auth.store.sessions import get_session_end
 from services.auth.tiers import Tier, effective_limits
 from shared.clock import Clock
 from shared.errors import UnauthenticatedError
-from shared.ids import uuid7
 from shared.postgres import Database
 
 
@@ -67,7 +69,7 @@ class Profile:
             ),
         )
 
-    async def regenerate_key(self, account_id: UUID) -> NewKey:
+    async def regenerate_key(self, by: Actor, account_id: UUID) -> NewKey:
         """Make a new first key, and revoke the one before: that from registering, or from doing this.
 
         Keys from logins, and those made by name, stay: whoever made them can revoke them.
@@ -75,21 +77,19 @@ class Profile:
         Raises:
             UnavailableError: the database is away.
         """
-        key, key_id, now = new_api_key(), uuid7(), self._clock.now()
+        now = self._clock.now()
         async with self._database.transaction() as connection:
             await lock_account(connection, account_id)
-            revoked = await revoke_older_keys(connection, account_id, "first", keep=0, at=now)
-            await insert_api_key(
+            revoked = await make_room(connection, by, account_id, "first", keep=0, at=now)
+            issued = await issue_key(
                 connection,
+                by,
                 account_id=account_id,
-                key_id=key_id,
-                key_sha256=key.sha256,
-                prefix=key.prefix,
                 name=None,
                 scopes=CUSTOMER_SCOPES,
-                created_at=now,
+                at=now,
                 origin="first",
             )
-            event = await note_change(connection, account_id, now, [key_id, *revoked])
-        await self._changes.publish(event)
-        return NewKey(key_id, key.plain, len(revoked))
+            event = await note_change(connection, account_id, now, revoked)
+        await self._changes.publish(issued.event, event)
+        return NewKey(issued.key_id, issued.key.plain, len(revoked))

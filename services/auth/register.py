@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from services.auth.announce import KeyChanges, note_change
-from services.auth.api_keys import CUSTOMER_SCOPES, new_api_key
+from services.auth.announce import KeyChanges
+from services.auth.api_keys import CUSTOMER_SCOPES
+from services.auth.audit import Actor, record_opening
 from services.auth.emails import Email, parse_email
+from services.auth.issue_key import issue_key
 from services.auth.passwords import PasswordHashes, parse_password
 from services.auth.store.accounts import Account, insert_account
-from services.auth.store.api_keys import insert_api_key
 from shared.clock import Clock
 from shared.errors import ConflictError, Fault, InvalidFieldError
 from shared.ids import uuid7
@@ -35,8 +36,16 @@ class Registration:
         self._passwords = passwords
         self._clock = clock
 
-    async def register(self, *, email: str, password: str, organization: str | None) -> NewAccount:
+    async def register(
+        self, *, email: str, password: str, organization: str | None, client: str | None = None
+    ) -> NewAccount:
         """Open an account with a password.
+
+        Args:
+            email: its address.
+            password: at least 10 characters.
+            organization: whose it is.
+            client: the address that the request comes from.
 
         Raises:
             InvalidFieldError: an argument is wrong; all that are wrong are named.
@@ -50,10 +59,18 @@ class Registration:
         if address is None or secret is None or faults:
             raise InvalidFieldError.all(faults)
         password_hash = await self._passwords.hash(secret)
-        return await self._open(address, organization, password_hash=password_hash, key_name=None)
+        return await self._open(
+            address, organization, password_hash=password_hash, key_name=None, client=client
+        )
 
     async def register_from_cli(
-        self, *, email: str, organization: str | None, project_name: str | None, accept_terms: bool
+        self,
+        *,
+        email: str,
+        organization: str | None,
+        project_name: str | None,
+        accept_terms: bool,
+        client: str | None = None,
     ) -> NewAccount:
         """Open an account without a password, for `llmring register`.
 
@@ -70,13 +87,20 @@ class Registration:
             faults.append(Fault("accept_terms", "must be true: the terms have to be accepted."))
         if address is None or faults:
             raise InvalidFieldError.all(faults)
-        return await self._open(address, organization, password_hash=None, key_name=project_name)
+        return await self._open(
+            address, organization, password_hash=None, key_name=project_name, client=client
+        )
 
     async def _open(
-        self, email: Email, organization: str | None, *, password_hash: str | None, key_name: str | None
+        self,
+        email: Email,
+        organization: str | None,
+        *,
+        password_hash: str | None,
+        key_name: str | None,
+        client: str | None,
     ) -> NewAccount:
         now = self._clock.now()
-        key, key_id = new_api_key(), uuid7()
         account = Account(
             account_id=uuid7(),
             email=email.address,
@@ -92,20 +116,19 @@ class Registration:
                 connection, account, email_key=email.key, password_hash=password_hash
             ):
                 raise ConflictError("This email address already has an account.")
-            await insert_api_key(
+            by = Actor("account", account.account_id, client=client)
+            await record_opening(connection, by, account)
+            issued = await issue_key(
                 connection,
+                by,
                 account_id=account.account_id,
-                key_id=key_id,
-                key_sha256=key.sha256,
-                prefix=key.prefix,
                 name=key_name,
                 scopes=CUSTOMER_SCOPES,
-                created_at=now,
+                at=now,
                 origin="first",
             )
-            event = await note_change(connection, account.account_id, now, [key_id])
-        await self._changes.publish(event)
-        return NewAccount(account, key.plain)
+        await self._changes.publish(issued.event)
+        return NewAccount(account, issued.key.plain)
 
 
 def _parse_email(text: str, faults: list[Fault]) -> Email | None:

@@ -8,8 +8,10 @@ from services.auth.announce import KeyChanges
 from services.auth.login import Login
 from services.auth.passwords import PasswordHashes
 from services.auth.profile import Profile
+from services.auth.read_audit import AuditLog
 from services.auth.register import Registration
 from services.auth.routes.admin import build_admin_routes
+from services.auth.routes.audit import build_audit_routes
 from services.auth.routes.cookies import SessionCookie
 from services.auth.routes.login import build_login_route
 from services.auth.routes.register import build_register_routes
@@ -74,6 +76,7 @@ def build_auth(
         build_login_route(login, cookie),
         *build_session_routes(sessions, Profile(database, changes, clock), cookie),
         *build_admin_routes(AccountAdmin(database, changes, clock)),
+        *build_audit_routes(AuditLog(database)),
         build_verify_route(KeyVerification(database, sessions, clock)),
     ]
     return Service(

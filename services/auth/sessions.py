@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.auth.announce import KeyChanges, note_change
+from services.auth.audit import Actor, record_audit
 from services.auth.settings import AuthSettings
 from services.auth.store import sessions as store
 from services.auth.store.sessions import LiveSession
@@ -54,7 +55,7 @@ class Sessions:
         self._longest = timedelta(hours=settings.session_hours)
         self._clock = clock
 
-    async def open(self, connection: Connection, account_id: UUID) -> NewSession:
+    async def open(self, connection: Connection, by: Actor, account_id: UUID) -> NewSession:
         """Open a session, in a transaction that has locked the account.
 
         The caller says so by `note_change`, since older sessions may have ended by it.
@@ -71,6 +72,9 @@ class Sessions:
             expires_at=session.expires_at,
         )
         await store.delete_older_sessions(connection, account_id, keep=MAX_SESSIONS)
+        await record_audit(
+            connection, by, "session.opened", account_id=account_id, at=now, target_id=session.session_id
+        )
         return session
 
     async def find(self, token_sha256: bytes) -> tuple[LiveSession, datetime] | None:
@@ -96,7 +100,7 @@ class Sessions:
                 _log.warning("the last use of session %s was not stored: %s", found.session_id, error)
         return found, min(now + self._idle, found.expires_at)
 
-    async def end(self, account_id: UUID, session_id: UUID) -> None:
+    async def end(self, by: Actor, account_id: UUID, session_id: UUID) -> None:
         """End one session. That it had ended already is no error.
 
         Raises:
@@ -105,5 +109,9 @@ class Sessions:
         async with self._database.transaction() as connection:
             if not await store.delete_session(connection, session_id):
                 return
-            event = await note_change(connection, account_id, self._clock.now(), [session_id])
+            now = self._clock.now()
+            await record_audit(
+                connection, by, "session.ended", account_id=account_id, at=now, target_id=session_id
+            )
+            event = await note_change(connection, account_id, now, [session_id])
         await self._changes.publish(event)

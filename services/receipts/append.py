@@ -2,10 +2,9 @@
 
 import asyncio
 import hashlib
-import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from uuid import UUID
 
 import msgspec
@@ -19,6 +18,7 @@ from shared.clock import rfc3339
 from shared.contracts.receipts import ReceiptIssued, ReceiptKind
 from shared.contracts.topics import RECEIPTS_ISSUED
 from shared.event_log.port import EventLog, Record
+from shared.ids import random_16_bytes
 from shared.postgres import Connection
 from shared.proofs.canonical import CanonicalError
 from shared.proofs.receipt import sign_payload
@@ -28,7 +28,9 @@ from shared.proofs.tlog.hashing import hash_leaf
 SIGNED_AT_ONCE = 32
 """Receipts signed before others on the event loop get their turn: one to two milliseconds."""
 
-_NONCE_BYTES = 16
+STORED_AT_ONCE = 128
+"""Receipts stored by one statement: while Postgres does that, the next ones are signed."""
+
 _event_encoder = msgspec.json.Encoder()
 
 
@@ -97,11 +99,9 @@ async def append_receipts(
     await signer.require_right_to_sign(connection, issued_at)
     issue = _Issue(issued_at, rfc3339(issued_at))
     rows: list[ReceiptRow] = []
-    leaves: list[Leaf] = []
     refused: list[Refused] = []
     events: list[Record] = []
-
-    async def sign_all() -> AsyncIterator[ReceiptRow]:
+    async with _Storing(connection) as storing:
         for index, draft in enumerate(drafts, start=1):
             number = sequences[draft.account_id] + 1
             try:
@@ -111,22 +111,49 @@ async def append_receipts(
             else:
                 sequences[draft.account_id] = number
                 rows.append(row)
-                leaves.append(Leaf(hash_leaf(row.payload), row.account_id, row.receipt_id))
                 events.append(_announce(row, draft))
-                yield row
             if index % SIGNED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-
-    await insert_receipts(connection, sign_all())
+            if index % STORED_AT_ONCE == 0 or index == len(drafts):
+                await storing.store(rows)
     if rows:
         await update_sequences(connection, {row.account_id: sequences[row.account_id] for row in rows})
         announcing = asyncio.create_task(event_log.append(RECEIPTS_ISSUED, events))
         try:
             # Last of all: every issuer waits for the log, so it is held no longer than need be.
-            await log.append(connection, leaves)
+            await log.append(
+                connection, [Leaf(hash_leaf(row.payload), row.account_id, row.receipt_id) for row in rows]
+            )
         finally:
             await announcing
     return rows, refused
+
+
+class _Storing:
+    """Stores receipts while the next ones are being signed, one statement at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stored = 0
+        self._under_way: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._under_way is not None:
+            await self._under_way
+
+    async def store(self, rows: Sequence[ReceiptRow]) -> None:
+        """Begin to store what was added to the rows since the last call, once that is stored."""
+        if self._under_way is not None:
+            await self._under_way
+            self._under_way = None
+        added = rows[self._stored :]
+        self._stored = len(rows)
+        if added:
+            self._under_way = asyncio.create_task(insert_receipts(self._connection, added))
+            await asyncio.sleep(0)
 
 
 def _sign(draft: Draft, number: int, key: SigningKey, issue: _Issue) -> ReceiptRow:
@@ -139,7 +166,7 @@ def _sign(draft: Draft, number: int, key: SigningKey, issue: _Issue) -> ReceiptR
             account_sequence=number,
             key_id=key.key_id,
             issued_at=issue.text,
-            nonce=os.urandom(_NONCE_BYTES),
+            nonce=random_16_bytes(),
         ),
         key,
     )

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from shared.errors import UnavailableError
 from shared.event_log.lag import Lag
-from shared.event_log.port import EventLog, FencedError, Positions, Slice, Subscription
+from shared.event_log.port import EventLog, FencedError, Positions, Slice, StalledError, Subscription
 from shared.event_log.traces import SliceSpans
 from shared.telemetry.metrics import APPLY_SECONDS, CONSUMER_RETRIES, DEAD_LETTERS, SLICE_RECORDS
 
@@ -172,7 +172,7 @@ class _Consumer:
     def _report(self, error: Exception, what: str) -> None:
         """An outage is a warning, since it cures itself; anything else is a fault that a person must see."""
         sentence = "%s cannot %s %s now and will try again"
-        if isinstance(error, UnavailableError | OSError):
+        if isinstance(error, UnavailableError | StalledError | OSError):
             logger.warning(sentence + ": %s", self._group, what, self._topic, error)
         else:
             logger.error(sentence, self._group, what, self._topic, exc_info=error)

@@ -33,6 +33,10 @@ class PositionLostError(Exception):
     """
 
 
+class StalledError(Exception):
+    """A subscription has read nothing for long although there is something to read: open it anew."""
+
+
 class Record(NamedTuple):
     """A record to be appended."""
 
@@ -119,6 +123,7 @@ class Subscription(Protocol):
         Raises:
             UnavailableError: the log or the positions cannot be read now; call again later.
             PositionLostError: see there.
+            StalledError: see there.
         """
         ...
 

@@ -80,7 +80,16 @@ class Auth:
     mint: PrincipalMint
 
     def token(self, *scopes: str) -> dict[str, str]:
-        principal = Principal(account_id=uuid7(), key_id=uuid7(), scopes=scopes)
+        return self.token_of(uuid7(), *scopes)
+
+    def token_of(
+        self, account_id: UUID | str, *scopes: str, key_id: UUID | str | None = None
+    ) -> dict[str, str]:
+        principal = Principal(
+            account_id=UUID(str(account_id)),
+            key_id=uuid7() if key_id is None else UUID(str(key_id)),
+            scopes=scopes,
+        )
         return {"x-llmring-principal": self.mint.mint(principal).decode()}
 
     async def register(self, email: str, **fields: Any) -> httpx.Response:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.auth import operator
+from services.auth import issue_key, operator
 from services.auth.api_keys import new_api_key
 from services.auth.key_file import KeyFile
 from services.auth.operator import create_operator_key, ensure_operator
@@ -74,8 +74,10 @@ STEPS: list[tuple[Any, str]] = [
     (operator, "find_account_by_email"),
     (KeyFile, "read_or_write"),
     (operator, "insert_account"),
-    (operator, "insert_api_key"),
-    (operator, "note_change"),
+    (operator, "record_opening"),
+    (issue_key, "insert_api_key"),
+    (issue_key, "record_audit"),
+    (issue_key, "note_change"),
 ]
 
 

@@ -69,6 +69,31 @@ async def test_logging_out_ends_the_session_and_no_other(auth: Auth) -> None:
     assert (await auth.http.get("/api/v1/auth/me", headers=header)).status_code == 401
 
 
+async def test_the_audit_log_tells_of_sessions_and_keys(auth: Auth) -> None:
+    await auth.open_account()
+    token = await auth.open_session()
+    header = await auth.by_session(token)
+    found = await auth.verify_session(token)
+    assert found is not None
+    client = {"x-forwarded-for": "203.0.113.9"}
+    made = await auth.http.post("/api/v1/auth/regenerate-api-key", headers=header | client)
+    await auth.http.post("/api/v1/auth/logout", headers=header | client)
+    entries = (await auth.http.get("/api/v1/audit", headers=header)).json()["entries"][::-1]
+    assert [(entry["action"], entry["actor"]["kind"], entry["client"]) for entry in entries] == [
+        ("account.opened", "account", None),
+        ("key.created", "account", None),
+        ("key.created", "account", "198.51.100.1"),
+        ("session.opened", "account", "198.51.100.1"),
+        ("key.revoked", "session", "203.0.113.9"),
+        ("key.created", "session", "203.0.113.9"),
+        ("session.ended", "session", "203.0.113.9"),
+    ]
+    assert entries[3]["target_id"] == entries[6]["target_id"] == str(found.key_id)
+    assert entries[5]["actor"]["session_id"] == str(found.key_id)
+    assert entries[5]["target_id"] == made.json()["key_id"]
+    assert token not in str(entries)
+
+
 async def test_a_suspended_accounts_sessions_open_nothing(auth: Auth) -> None:
     account = await auth.open_account()
     token = await auth.open_session()

@@ -1,15 +1,17 @@
 """What an operator does with accounts."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import get, patch
+from litestar import Request, get, patch
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter, RawBody
 
 from services.auth.admin import AccountAdmin
+from services.auth.audit import actor_of
 from services.auth.messages import MAX_PAGE, AccountChange, AccountPage, AccountView
 from services.auth.routes.answers import NO_STORE, FromGateway
+from services.auth.routes.client import client_of
 from shared.contracts.keys import SCOPE_OPERATOR
 from shared.web.bodies import read_body
 from shared.web.openapi import describe_body, describe_problems
@@ -54,8 +56,11 @@ def build_admin_routes(admin: AccountAdmin) -> list[HTTPRouteHandler]:
         summary="Set an account's tier or own limits, or suspend it",
         tags=["operator"],
     )
-    async def patch_account(principal: FromGateway, account_id: FromPath[UUID], body: RawBody) -> AccountView:
+    async def patch_account(
+        request: Request[Any, Any, Any], principal: FromGateway, account_id: FromPath[UUID], body: RawBody
+    ) -> AccountView:
         require_scope(principal, SCOPE_OPERATOR)
-        return await admin.change(account_id, read_body(body, AccountChange))
+        by = actor_of(principal, client_of(request))
+        return await admin.change(account_id, read_body(body, AccountChange), by)
 
     return [get_accounts, get_account, patch_account]

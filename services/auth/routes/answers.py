@@ -1,8 +1,7 @@
 """What several of the handlers share."""
 
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
-from litestar import Request
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 
@@ -13,9 +12,3 @@ NO_STORE: Final = CacheControlHeader(no_store=True)
 
 FromGateway: TypeAlias = NamedDependency[Principal]
 """Who is calling, by the gateway's token; without one the answer is 401."""
-
-
-def client_of(request: Request[Any, Any, Any]) -> str:
-    """The address that a request came from, as the gateway tells it."""
-    told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    return told or (request.client.host if request.client else "")

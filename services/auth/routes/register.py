@@ -1,12 +1,15 @@
 """Opening accounts."""
 
-from litestar import post
+from typing import Any
+
+from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import RawBody
 
 from services.auth.messages import AccountWithKey, CliRegistered, CliRegisterRequest, RegisterRequest
 from services.auth.register import Registration
 from services.auth.routes.answers import NO_STORE
+from services.auth.routes.client import client_of
 from shared.web.bodies import read_body
 from shared.web.openapi import describe_body, describe_problems
 
@@ -23,10 +26,13 @@ def build_register_routes(registration: Registration, public_url: str) -> list[H
         summary="Open an account",
         tags=["accounts"],
     )
-    async def post_register(body: RawBody) -> AccountWithKey:
+    async def post_register(request: Request[Any, Any, Any], body: RawBody) -> AccountWithKey:
         data = read_body(body, RegisterRequest)
         made = await registration.register(
-            email=data.email, password=data.password, organization=data.organization
+            email=data.email,
+            password=data.password,
+            organization=data.organization,
+            client=client_of(request),
         )
         return AccountWithKey.of(made.account, made.api_key)
 
@@ -39,13 +45,14 @@ def build_register_routes(registration: Registration, public_url: str) -> list[H
         summary="Open an account from the llmring command line",
         tags=["accounts"],
     )
-    async def post_cli_register(body: RawBody) -> CliRegistered:
+    async def post_cli_register(request: Request[Any, Any, Any], body: RawBody) -> CliRegistered:
         data = read_body(body, CliRegisterRequest)
         made = await registration.register_from_cli(
             email=data.email,
             organization=data.organization,
             project_name=data.project_name,
             accept_terms=data.accept_terms,
+            client=client_of(request),
         )
         return CliRegistered(api_key=made.api_key, dashboard_url=f"{public_url.rstrip('/')}/docs")
 

@@ -1,11 +1,15 @@
 """What is for whoever is logged in: the gateway makes a principal of the session's cookie."""
 
-from litestar import Response, get, post
+from typing import Any
+
+from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
+from services.auth.audit import actor_of
 from services.auth.messages import Me, RegeneratedKey
 from services.auth.profile import Profile
 from services.auth.routes.answers import NO_STORE, FromGateway
+from services.auth.routes.client import client_of
 from services.auth.routes.cookies import SessionCookie
 from services.auth.sessions import Sessions
 from shared.contracts.keys import SCOPE_SESSION, Principal
@@ -37,9 +41,9 @@ def build_session_routes(
         summary="A new key instead of the first one",
         tags=["accounts"],
     )
-    async def post_regenerate(principal: FromGateway) -> RegeneratedKey:
+    async def post_regenerate(request: Request[Any, Any, Any], principal: FromGateway) -> RegeneratedKey:
         _require_session(principal)
-        made = await profile.regenerate_key(principal.account_id)
+        made = await profile.regenerate_key(actor_of(principal, client_of(request)), principal.account_id)
         return RegeneratedKey(api_key=made.plain, key_id=made.key_id, revoked_keys=made.replaced)
 
     @post(
@@ -50,9 +54,10 @@ def build_session_routes(
         summary="End the session",
         tags=["accounts"],
     )
-    async def post_logout(principal: FromGateway) -> Response[None]:
+    async def post_logout(request: Request[Any, Any, Any], principal: FromGateway) -> Response[None]:
         _require_session(principal)
-        await sessions.end(principal.account_id, principal.key_id)
+        by = actor_of(principal, client_of(request))
+        await sessions.end(by, principal.account_id, principal.key_id)
         return Response(None, status_code=204, headers=cookie.to_clear())
 
     return [get_me, post_regenerate, post_logout]

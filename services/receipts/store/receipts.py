@@ -1,6 +1,6 @@
 """Issued receipts: written once, found by id, by log and by time."""
 
-from collections.abc import AsyncIterable, Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -43,16 +43,10 @@ class Place(NamedTuple):
     account_sequence: int
 
 
-async def insert_receipts(connection: Connection, rows: AsyncIterable[ReceiptRow]) -> None:
-    """Write receipts that were found to be new under the accounts' locks: a double is an error here.
-
-    Rows travel while the next ones are being made.
-    """
+async def insert_receipts(connection: Connection, rows: Iterable[ReceiptRow]) -> None:
+    """Write receipts that were found to be new under the accounts' locks: a double is an error here."""
     await connection.copy_records_to_table(
-        "receipts",
-        schema_name="receipts",
-        columns=ReceiptRow._fields,
-        records=rows,  # type: ignore[arg-type]  # the driver takes asynchronous iterables as well
+        "receipts", schema_name="receipts", columns=ReceiptRow._fields, records=rows
     )
 
 

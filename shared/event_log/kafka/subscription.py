@@ -12,8 +12,9 @@ from aiokafka.errors import KafkaError
 
 from shared.errors import UnavailableError
 from shared.event_log.kafka.clients import Consumer, build_member, translated
+from shared.event_log.kafka.stall import LOOK_EVERY_S, StallWatch
 from shared.event_log.kafka.stored import stored_records
-from shared.event_log.port import PositionLostError, Positions, Slice
+from shared.event_log.port import PositionLostError, Positions, Slice, StalledError
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class KafkaSubscription(ConsumerRebalanceListener):
         self._applied: dict[int, int] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._committed_at = self._loop.time()
+        self._restless_since: float | None = None
+        self._watch = StallWatch(self._committed_at)
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - named so by the library
         """Called by the library: what was fetched and not handed out is void."""
@@ -67,11 +70,13 @@ class KafkaSubscription(ConsumerRebalanceListener):
         """Called by the library: every partition starts at its stored position again."""
         self._generation += 1
         self._next.clear()
+        self._watch.start_again(self._loop.time())
         logger.info("%s reads %s of %s", self._group, sorted(tp.partition for tp in assigned), self._topic)
 
     async def read(self, *, max_records: int, max_wait: timedelta) -> list[Slice]:
         """See `Subscription.read`."""
         await self._commit_now_and_then()
+        await self._look_for_stalls()
         generation = self._generation
         await self._seek(generation)
         ready = [TopicPartition(self._topic, partition) for partition in self._next]
@@ -86,9 +91,13 @@ class KafkaSubscription(ConsumerRebalanceListener):
             except BaseException as error:
                 # The library may have handed something out that has not arrived here.
                 self._next.clear()
-                if isinstance(error, TimeoutError):
-                    return []
-                raise
+                if not isinstance(error, TimeoutError):
+                    raise
+                self._restless_since = self._restless_since or self._loop.time()
+                if self._loop.time() > self._restless_since + LOOK_EVERY_S:
+                    raise StalledError(f"{self._group} does not come to rest") from None
+                return []
+        self._restless_since = None
         if generation != self._generation:
             return []  # fetched before the latest reassignment: the stored positions decide
         slices = []
@@ -104,6 +113,7 @@ class KafkaSubscription(ConsumerRebalanceListener):
             part = Slice(self._topic, tp.partition, stored_records(records), expected)
             self._next[tp.partition] = part.next_offset
             slices.append(part)
+        self._watch.note_read(part.partition for part in slices)
         return slices
 
     def note_applied(self, applied: Slice) -> None:
@@ -136,6 +146,13 @@ class KafkaSubscription(ConsumerRebalanceListener):
                 logger.error("%s/%d: %d to %d are gone", self._topic, partition, start, begin - 1)
             self._consumer.seek(tp, start)
             self._next[partition] = start
+
+    async def _look_for_stalls(self) -> None:
+        if not self._watch.is_due(self._loop.time()):
+            return
+        ends = await self._offsets.ends(self._topic)
+        if stalled := self._watch.look(self._loop.time(), self._next, ends):
+            raise StalledError(f"{self._group} gets nothing of {self._topic}, partitions {stalled}")
 
     async def _commit_now_and_then(self) -> None:
         """Tell the broker how far the group is, for those who watch its lag. Nothing reads it back."""
