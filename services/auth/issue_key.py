@@ -8,7 +8,7 @@ from uuid import UUID
 from services.auth.announce import note_change
 from services.auth.api_keys import ApiKey, new_api_key
 from services.auth.audit import Action, Actor, record_audit
-from services.auth.store.api_keys import insert_api_key
+from services.auth.store.api_keys import Origin, insert_api_key
 from services.auth.store.outbox import OutboxEvent
 from shared.ids import uuid7
 from shared.postgres import Connection
@@ -34,6 +34,7 @@ async def issue_key(
     key: ApiKey | None = None,
     action: Action = "key.created",
     replaces: UUID | None = None,
+    origin: Origin = "made",
 ) -> IssuedKey:
     """Add a key.
 
@@ -48,6 +49,7 @@ async def issue_key(
         key: one that somebody has already; a new one by default.
         action: what the audit log calls this.
         replaces: the key that it takes the place of; the event names that one as well.
+        origin: how it comes about.
     """
     key, key_id = key or new_api_key(), uuid7()
     await insert_api_key(
@@ -60,6 +62,7 @@ async def issue_key(
         scopes=scopes,
         created_at=at,
         expires_at=expires_at,
+        origin=origin,
     )
     facts: dict[str, Any] = {
         "name": name,

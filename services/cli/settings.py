@@ -18,6 +18,7 @@ from shared.settings import SettingsError, read_settings
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=31_536_000)]
+Hours = Annotated[int, msgspec.Meta(ge=1, le=8_784)]
 Days = Annotated[int, msgspec.Meta(ge=1, le=36_500)]
 
 
@@ -54,6 +55,10 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         log_format: `json`, `text`, or `auto`: text at a terminal, else JSON.
         anonymous_requests_per_minute: the limit of each client address without a key.
         trusted_proxies: networks whose `X-Forwarded-For` is believed; none by default.
+        session_idle_hours: a login that nobody uses for so long ends.
+        session_hours: a login ends after so long however much it is used.
+        attempts_per_client_per_minute: logins that one client address may try; as many resets of passwords.
+        logins_per_email_per_minute: wrong passwords that one email address may be tried with.
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
             data directory by default. A new one rotates the key.
         receipts_log_origin: the name of the log of receipts; empty for one made from the first signing key.
@@ -90,6 +95,10 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Literal["auto", "json", "text"] = "auto"
     anonymous_requests_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 60
     trusted_proxies: tuple[str, ...] = ()
+    session_idle_hours: Hours = 24
+    session_hours: Hours = 168
+    attempts_per_client_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 30
+    logins_per_email_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 10
     receipts_signing_seed: str = ""
     receipts_log_origin: str = ""
     receipts_witnesses: tuple[str, ...] = ()
@@ -118,12 +127,19 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def auth(self) -> AuthSettings:
         """Those of the auth service."""
-        return AuthSettings(public_url=self.public_url or self.address)
+        return AuthSettings(
+            public_url=self.public_url or self.address,
+            session_idle_hours=self.session_idle_hours,
+            session_hours=self.session_hours,
+            attempts_per_client=self.attempts_per_client_per_minute,
+            logins_per_email=self.logins_per_email_per_minute,
+        )
 
     @property
     def gateway(self) -> GatewaySettings:
         """Those of the gateway."""
         return GatewaySettings(
+            public_url=self.public_url or self.address,
             anonymous_requests_per_minute=self.anonymous_requests_per_minute,
             trusted_proxies=self.trusted_proxies,
         )

@@ -17,6 +17,7 @@ from services.gateway.admit import Admission
 from services.gateway.guards import require_json
 from services.gateway.limits import AddressLimits
 from services.gateway.requests import (
+    COOKIE,
     REQUEST_ID,
     TRACEPARENT,
     is_sane_request_id,
@@ -156,7 +157,13 @@ class Door:
             await _tell_methods(await self._methods.list_methods(scope["path"]), reply)
             return
         now = self._clock.now().timestamp()
-        known = await self._admission.admit(target.access_for(method), found, client, now, reply)
+        access = target.access_for(method)
+        admission = self._admission
+        known = await (
+            admission.admit(access, found, client, now, reply)
+            if found[COOKIE] is None
+            else admission.admit_browser(access, scope, found, client=client, now=now, reply=reply)
+        )
         if known is not None:
             headers: Any = scope["headers"]  # our own list
             headers.append(known.header)

@@ -10,6 +10,7 @@ from services.gateway.keyring import Keyring
 from services.gateway.limits import AddressLimits
 from services.gateway.pages import DocsPage, Index
 from services.gateway.routes import SERVICES, RouteTable
+from services.gateway.sessions import SessionCookies
 from services.gateway.settings import GatewaySettings
 from services.gateway.watch import build_watch
 from shared.clock import Clock
@@ -77,7 +78,7 @@ def build_gateway(
         pages[b"/metrics"] = metrics
     door = Door(
         routes=routes,
-        admission=Admission(keyring, key_limiter, addresses),
+        admission=Admission(keyring, SessionCookies(settings.public_url), key_limiter, addresses),
         addresses=addresses,
         pages=pages,
         methods=document,

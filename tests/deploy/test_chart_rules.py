@@ -52,7 +52,7 @@ def test_a_process_gets_no_secret_that_it_does_not_need(manifests: list[Manifest
     needs = {
         "LLMRING_PRINCIPAL_SEED": {"gateway"},
         "LLMRING_RECEIPTS_SIGNING_SEED": {"receipts", "issuer"},
-        "LLMRING_REDIS_URL": {"gateway", "ingest"},
+        "LLMRING_REDIS_URL": {"gateway", "ingest", "auth"},
         "LLMRING_DATABASE_URL": {*PROCESSES, "migrate"} - {"gateway"},
     }
     for variable, processes in needs.items():

@@ -22,7 +22,7 @@ ingest:
   service: true
 auth:
   args: [serve, auth]
-  reaches: [kafka, database]
+  reaches: [kafka, database, redis]
   calls: []
   calledBy: [gateway]
   service: true
@@ -112,7 +112,7 @@ issuer:
   value: {{ . | int | quote }}
 {{- end }}
 {{- end }}
-{{- if and (eq $name "auth") $values.settings.publicUrl }}
+{{- if and (has $name (list "gateway" "auth")) $values.settings.publicUrl }}
 - name: LLMRING_PUBLIC_URL
   value: {{ $values.settings.publicUrl | quote }}
 {{- end }}
