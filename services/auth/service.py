@@ -5,6 +5,7 @@ from typing import Final
 
 from services.auth.admin import AccountAdmin
 from services.auth.announce import KeyChanges
+from services.auth.keys import AccountKeys
 from services.auth.login import Login
 from services.auth.passwords import PasswordHashes
 from services.auth.profile import Profile
@@ -13,6 +14,7 @@ from services.auth.register import Registration
 from services.auth.routes.admin import build_admin_routes
 from services.auth.routes.audit import build_audit_routes
 from services.auth.routes.cookies import SessionCookie
+from services.auth.routes.keys import build_key_routes
 from services.auth.routes.login import build_login_route
 from services.auth.routes.register import build_register_routes
 from services.auth.routes.session import build_session_routes
@@ -76,6 +78,7 @@ def build_auth(
         build_login_route(login, cookie),
         *build_session_routes(sessions, Profile(database, changes, clock), cookie),
         *build_admin_routes(AccountAdmin(database, changes, clock)),
+        *build_key_routes(AccountKeys(database, changes, clock, settings.keys_per_account)),
         *build_audit_routes(AuditLog(database)),
         build_verify_route(KeyVerification(database, sessions, clock)),
     ]

@@ -24,6 +24,7 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
         session_hours: a session ends after so long however much it is used.
         attempts_per_client: logins that one client address may try in any 60 s; as many resets of passwords.
         logins_per_email: wrong passwords that one email address may be tried with in any 60 s.
+        keys_per_account: API keys that live at a time in one account.
     """
 
     public_url: str = "http://127.0.0.1:8080"
@@ -36,3 +37,4 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_hours: _AtLeastOne = 168
     attempts_per_client: _AtLeastOne = 30
     logins_per_email: _AtLeastOne = 10
+    keys_per_account: _AtLeastOne = 100

@@ -59,6 +59,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         session_hours: a login ends after so long however much it is used.
         attempts_per_client_per_minute: logins that one client address may try; as many resets of passwords.
         logins_per_email_per_minute: wrong passwords that one email address may be tried with.
+        keys_per_account: API keys that live at a time in one account.
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
             data directory by default. A new one rotates the key.
         receipts_log_origin: the name of the log of receipts; empty for one made from the first signing key.
@@ -99,6 +100,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_hours: Hours = 168
     attempts_per_client_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 30
     logins_per_email_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 10
+    keys_per_account: Annotated[int, msgspec.Meta(ge=1)] = 100
     receipts_signing_seed: str = ""
     receipts_log_origin: str = ""
     receipts_witnesses: tuple[str, ...] = ()
@@ -133,6 +135,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             session_hours=self.session_hours,
             attempts_per_client=self.attempts_per_client_per_minute,
             logins_per_email=self.logins_per_email_per_minute,
+            keys_per_account=self.keys_per_account,
         )
 
     @property
