@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from services.auth.settings import AuthSettings
+from services.gateway.cors import Cors
 from services.gateway.settings import GatewaySettings
 from services.receipts.policy import parse_policy
 from services.receipts.settings import ReceiptsSettings
@@ -54,6 +55,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         log_format: `json`, `text`, or `auto`: text at a terminal, else JSON.
         anonymous_requests_per_minute: the limit of each client address without a key.
         trusted_proxies: networks whose `X-Forwarded-For` is believed; none by default.
+        cors_origins: sites whose scripts may read answers; none by default.
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
             data directory by default. A new one rotates the key.
         receipts_log_origin: the name of the log of receipts; empty for one made from the first signing key.
@@ -90,6 +92,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Literal["auto", "json", "text"] = "auto"
     anonymous_requests_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 60
     trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     receipts_signing_seed: str = ""
     receipts_log_origin: str = ""
     receipts_witnesses: tuple[str, ...] = ()
@@ -126,6 +129,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         return GatewaySettings(
             anonymous_requests_per_minute=self.anonymous_requests_per_minute,
             trusted_proxies=self.trusted_proxies,
+            cors_origins=self.cors_origins,
         )
 
     @property
@@ -167,6 +171,10 @@ def load_settings() -> ProcessSettings:
         parse_trusted_proxies(settings.trusted_proxies)
     except ValueError as error:
         faults.append(f"LLMRING_TRUSTED_PROXIES: {error}")
+    try:
+        Cors(settings.cors_origins)
+    except ValueError as error:
+        faults.append(f"LLMRING_CORS_ORIGINS: {error}")
     if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
         faults.append("LLMRING_TLS_CERTIFICATE_FILE and LLMRING_TLS_KEY_FILE: give both or neither")
     try:
