@@ -35,8 +35,8 @@ _BY_ORIGIN: Final = (b"vary", b"Origin")
 class Cors:
     """Tells browsers who may read an answer.
 
-    An origin that is named may also send the visitor's cookies. `*` never may: a stranger's script can then do
-    what it could do from anywhere, with a key of its own.
+    An origin that is named may also send the visitor's cookies. `*` never may: a stranger's script can then
+    do what it could do from anywhere, with a key of its own.
 
     Args:
         origins: as browsers write them, such as `https://app.example.com`; or `*` alone; or none.
