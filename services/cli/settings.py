@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from services.auth.settings import AuthSettings
+from services.gateway.cors import Cors
 from services.gateway.settings import GatewaySettings
 from services.receipts.policy import parse_policy
 from services.receipts.settings import ReceiptsSettings
@@ -60,6 +61,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         attempts_per_client_per_minute: logins that one client address may try; as many resets of passwords.
         logins_per_email_per_minute: wrong passwords that one email address may be tried with.
         keys_per_account: API keys that live at a time in one account.
+        cors_origins: sites whose scripts may read answers; none by default.
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
             data directory by default. A new one rotates the key.
         receipts_log_origin: the name of the log of receipts; empty for one made from the first signing key.
@@ -101,6 +103,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     attempts_per_client_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 30
     logins_per_email_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 10
     keys_per_account: Annotated[int, msgspec.Meta(ge=1)] = 100
+    cors_origins: tuple[str, ...] = ()
     receipts_signing_seed: str = ""
     receipts_log_origin: str = ""
     receipts_witnesses: tuple[str, ...] = ()
@@ -145,6 +148,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             public_url=self.public_url or self.address,
             anonymous_requests_per_minute=self.anonymous_requests_per_minute,
             trusted_proxies=self.trusted_proxies,
+            cors_origins=self.cors_origins,
         )
 
     @property
@@ -186,6 +190,10 @@ def load_settings() -> ProcessSettings:
         parse_trusted_proxies(settings.trusted_proxies)
     except ValueError as error:
         faults.append(f"LLMRING_TRUSTED_PROXIES: {error}")
+    try:
+        Cors(settings.cors_origins)
+    except ValueError as error:
+        faults.append(f"LLMRING_CORS_ORIGINS: {error}")
     if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
         faults.append("LLMRING_TLS_CERTIFICATE_FILE and LLMRING_TLS_KEY_FILE: give both or neither")
     try:

@@ -42,6 +42,9 @@ _KIND: Final[dict[bytes, int]] = {
         b"x-ratelimit-reset",
         b"ratelimit",
         b"ratelimit-policy",
+        b"access-control-allow-origin",
+        b"access-control-allow-credentials",
+        b"access-control-expose-headers",
         # Of one connection (RFC 9110, 7.6.1), or set by the server that the client sees.
         b"connection",
         b"keep-alive",

@@ -87,6 +87,25 @@ CONNECTIONS_REFUSED: Final = Counter(
     registry=REGISTRY,
 )
 
+UPSTREAM_AWAY: Final = Gauge(
+    "llmring_upstream_away",
+    "1 while the circuit to a service is open: nothing is sent to it but a probe, twice a second.",
+    ["upstream"],
+    registry=REGISTRY,
+)
+UPSTREAM_FAILURES: Final = Counter(
+    "llmring_upstream_failures_total",
+    "Requests to a service that got no answer: nobody was there, the connection broke, or it was silent.",
+    ["upstream"],
+    registry=REGISTRY,
+)
+UPSTREAM_REPEATS: Final = Counter(
+    "llmring_upstream_repeats_total",
+    "Those of them that were sent once more, since that could not do anything twice.",
+    ["upstream"],
+    registry=REGISTRY,
+)
+
 APPEND_SECONDS: Final = Histogram(
     "llmring_event_log_append_duration_seconds",
     "How long one store in the event log took, from sending a batch of appends to its durable "

@@ -21,6 +21,7 @@ EVERYTHING: dict[str, Any] = {
         "publicUrl": "https://llmring.example.com",
         "trustedProxies": ["10.0.0.0/8", "2001:db8::/32"],
         "maxConnections": 500,
+        "corsOrigins": ["https://app.example.com", "http://localhost:3000"],
         "receiptsWitnesses": [f"{WITNESS} https://witness.example.org:8443/w", WITNESS],
         "receiptsWitnessQuorum": 1,
     },

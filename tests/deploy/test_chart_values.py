@@ -33,6 +33,7 @@ WRONG = [
     ("settings.logLevel=loud", "/settings/logLevel"),
     ("settings.anonymousRequestsPerMinute=0", "/settings/anonymousRequestsPerMinute"),
     ("settings.trustedProxies[0]=*", "/settings/trustedProxies/0"),
+    ("settings.corsOrigins[0]=https://app.example.com/", "/settings/corsOrigins/0"),
     ("settings.maxConnections=0", "/settings/maxConnections"),
     ("gateway.tlsSecret=My_Secret", "/gateway/tlsSecret"),
     ("settings.publicUrl=llmring.example.com", "/settings/publicUrl"),

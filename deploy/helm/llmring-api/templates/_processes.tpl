@@ -90,6 +90,10 @@ issuer:
   value: {{ join "," . | quote }}
 {{- end }}
 {{- end }}
+{{- if and (eq $name "gateway") $values.settings.corsOrigins }}
+- name: LLMRING_CORS_ORIGINS
+  value: {{ join "," $values.settings.corsOrigins | quote }}
+{{- end }}
 {{- if has $name (list "registry" "ingest" "auth" "receipts") }}
 - name: LLMRING_PRINCIPAL_PUBLIC_KEYS
   valueFrom:
