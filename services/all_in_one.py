@@ -99,6 +99,8 @@ def build_deployment(
         database=database,
         event_log=event_log,
         principals=principals,
+        client_limiter=build_limiter(redis, "attempt-client", MAX_COUNTED_ADDRESSES),
+        email_limiter=build_limiter(redis, "attempt-email", MAX_COUNTED_ADDRESSES),
         clock=clock,
         settings=auth_settings,
         version=version,

@@ -33,7 +33,7 @@ from shared.pricebook.pricebook import Pricebook
 from shared.redis import Redis
 from shared.runtime.front import RenderMetrics
 from shared.runtime.service import Service, Worker
-from shared.web.client import HttpUpstream
+from shared.web.http_upstream import HttpUpstream
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 
 
@@ -147,10 +147,13 @@ async def _build_rater(around: Surroundings) -> Service:
 
 
 async def _build_auth(around: Surroundings) -> Service:
+    redis = await around.open_redis()
     return auth.build_auth(
         database=await around.open_database(auth.SCHEMA),
         event_log=await around.open_event_log(),
         principals=around.principals,
+        client_limiter=build_limiter(redis, "attempt-client", MAX_COUNTED_ADDRESSES),
+        email_limiter=build_limiter(redis, "attempt-email", MAX_COUNTED_ADDRESSES),
         clock=around.clock,
         settings=around.auth_settings,
         version=around.version,
@@ -190,7 +193,7 @@ SERVICES: Final = {
     ),
     "registry": Process(_build_registry, ("database_url", "principal_public_keys")),
     "ingest": Process(_build_ingest, ("database_url", "redis_url", "principal_public_keys", "registry_url")),
-    "auth": Process(_build_auth, ("database_url", "principal_public_keys")),
+    "auth": Process(_build_auth, ("database_url", "redis_url", "principal_public_keys")),
     "receipts": Process(
         _build_receipts, ("database_url", "principal_public_keys", "registry_url", "receipts_signing_seed")
     ),

@@ -65,13 +65,15 @@ class KeyChanges:
         self._event_log = event_log
         self._clock = clock
 
-    async def publish(self, event: OutboxEvent) -> None:
-        """Publish an event that is committed; what fails here is left to the relay."""
+    async def publish(self, *events: OutboxEvent) -> None:
+        """Publish events that are committed, all of one account; what fails here is left to the relay."""
         try:
             async with asyncio.timeout(PUBLISH_WAIT.total_seconds()):
-                await self._move([event])
+                await self._move(events)
         except (LLMRingError, TimeoutError) as error:  # nothing of this is the caller's: the change holds
-            _log.warning("keys.changed of account %s is left to the relay: %s", event.event_key.hex(), error)
+            _log.warning(
+                "keys.changed of account %s is left to the relay: %s", events[0].event_key.hex(), error
+            )
 
     async def publish_left_over(self) -> int:
         """Publish what requests have left behind, oldest first; tells how many events that were.

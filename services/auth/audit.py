@@ -15,7 +15,7 @@ import msgspec
 
 from services.auth.store.accounts import Account
 from services.auth.store.audit import StoredEntry, insert_entry
-from shared.contracts.keys import SCOPE_OPERATOR, Principal
+from shared.contracts.keys import SCOPE_OPERATOR, SCOPE_SESSION, Principal
 from shared.ids import uuid7
 from shared.postgres import Connection
 
@@ -26,6 +26,8 @@ Action = Literal[
     "key.changed",
     "key.rotated",
     "key.revoked",
+    "session.opened",
+    "session.ended",
 ]
 ActorKind = Literal["account", "key", "session", "operator", "command_line", "first_start"]
 
@@ -52,7 +54,9 @@ class Actor(NamedTuple):
 
 
 def actor_of(principal: Principal, client: str | None) -> Actor:
-    """Whoever holds the key of this principal."""
+    """Whoever holds the key or the session of this principal."""
+    if SCOPE_SESSION in principal.scopes:
+        return Actor("session", principal.account_id, session_id=principal.key_id, client=client)
     kind: ActorKind = "operator" if SCOPE_OPERATOR in principal.scopes else "key"
     return Actor(kind, principal.account_id, principal.key_id, client=client)
 
@@ -85,7 +89,7 @@ async def record_audit(
         action: what was done.
         account_id: whose account it was done to.
         at: the instant of the change.
-        target_id: what it was done to, where that is not the account: a key.
+        target_id: what it was done to, where that is not the account: a key, a session.
         before: what it was, as far as it changed. Never a secret; the text of an API key is cut all the same.
         after: what it is now, likewise.
     """

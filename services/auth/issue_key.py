@@ -8,7 +8,7 @@ from uuid import UUID
 from services.auth.announce import note_change
 from services.auth.api_keys import ApiKey, new_api_key
 from services.auth.audit import Actor, record_audit
-from services.auth.store.api_keys import insert_api_key
+from services.auth.store.api_keys import Origin, insert_api_key
 from services.auth.store.outbox import OutboxEvent
 from shared.ids import uuid7
 from shared.postgres import Connection
@@ -33,6 +33,7 @@ async def issue_key(
     expires_at: datetime | None = None,
     key: ApiKey | None = None,
     replaces: UUID | None = None,
+    origin: Origin = "made",
 ) -> IssuedKey:
     """Add a key.
 
@@ -46,6 +47,7 @@ async def issue_key(
         expires_at: when it ends; None is never.
         key: one that somebody has already; a new one by default.
         replaces: the key that it takes the place of, where it does; the event names that one as well.
+        origin: how it comes about.
     """
     key, key_id = key or new_api_key(), uuid7()
     await insert_api_key(
@@ -58,6 +60,7 @@ async def issue_key(
         scopes=scopes,
         created_at=at,
         expires_at=expires_at,
+        origin=origin,
     )
     facts = {
         "name": name,

@@ -10,8 +10,8 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from services.auth.store.accounts import Role
-from services.auth.tiers import LimitName, Tier, TierName
+from services.auth.store.accounts import Account, Role
+from services.auth.tiers import LimitName, Tier, TierName, effective_limits
 
 MAX_PAGE: Final = 500
 
@@ -32,14 +32,35 @@ class RegisterRequest(msgspec.Struct, kw_only=True):
         return f"RegisterRequest(email={self.email!r})"  # the password never reaches a log or a traceback
 
 
-class Registered(msgspec.Struct, frozen=True, kw_only=True):
-    """The new account, and its key: it cannot be shown again."""
+class LoginRequest(msgspec.Struct, kw_only=True):
+    """`POST /api/v1/login`."""
+
+    email: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"LoginRequest(email={self.email!r})"  # the password never reaches a log or a traceback
+
+
+class AccountWithKey(msgspec.Struct, frozen=True, kw_only=True):
+    """An account, and its new key: it cannot be shown again."""
 
     api_key: str
     account_id: UUID
     email: str
     organization: str | None
     tier: Tier
+
+    @classmethod
+    def of(cls, account: Account, api_key: str) -> "AccountWithKey":
+        """The answer for an account and the plain text of its new key."""
+        return cls(
+            api_key=api_key,
+            account_id=account.account_id,
+            email=account.email,
+            organization=account.organization,
+            tier=Tier(name=account.tier, **effective_limits(account.tier, account.own_limits)),
+        )
 
 
 class CliRegisterRequest(msgspec.Struct, kw_only=True):
@@ -57,6 +78,47 @@ class CliRegistered(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str
     dashboard_url: str
     api_key_active: bool = True
+
+
+class KeyStatusView(msgspec.Struct, frozen=True, kw_only=True):
+    """How it stands with an account's keys; all but the first two are of the newest live one."""
+
+    active: bool
+    live_keys: int
+    prefix: str | None
+    created_at: datetime | None
+    last_used_at: datetime | None
+
+
+class Me(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /api/v1/auth/me`: the account of the session.
+
+    Attributes:
+        email_verified: whether somebody has shown that they read mail to the address.
+        session_expires_at: the end of the session however much it is used.
+    """
+
+    account_id: UUID
+    email: str
+    email_verified: bool
+    organization: str | None
+    tier: Tier
+    has_password: bool
+    created_at: datetime
+    session_expires_at: datetime
+    api_key: KeyStatusView
+
+
+class RegeneratedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /api/v1/auth/regenerate-api-key`: the key cannot be shown again.
+
+    Attributes:
+        revoked_keys: how many keys it replaces.
+    """
+
+    api_key: str
+    key_id: UUID
+    revoked_keys: int
 
 
 class AccountChange(msgspec.Struct, kw_only=True):

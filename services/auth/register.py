@@ -125,6 +125,7 @@ class Registration:
                 name=key_name,
                 scopes=CUSTOMER_SCOPES,
                 at=now,
+                origin="first",
             )
         await self._changes.publish(issued.event)
         return NewAccount(account, issued.key.plain)

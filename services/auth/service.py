@@ -6,18 +6,26 @@ from typing import Final
 from services.auth.admin import AccountAdmin
 from services.auth.announce import KeyChanges
 from services.auth.keys import AccountKeys
+from services.auth.login import Login
 from services.auth.passwords import PasswordHashes
+from services.auth.profile import Profile
 from services.auth.read_audit import AuditLog
 from services.auth.register import Registration
 from services.auth.routes.admin import build_admin_routes
 from services.auth.routes.audit import build_audit_routes
+from services.auth.routes.cookies import SessionCookie
 from services.auth.routes.keys import build_key_routes
+from services.auth.routes.login import build_login_route
 from services.auth.routes.register import build_register_routes
+from services.auth.routes.session import build_session_routes
 from services.auth.routes.verify import build_verify_route
+from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
+from services.auth.throttle import Throttle
 from services.auth.verify import KeyVerification
 from shared.clock import Clock
 from shared.event_log.port import EventLog
+from shared.limits.port import RateLimiter
 from shared.postgres import Database, Schema
 from shared.runtime.service import Service, Worker
 from shared.web.app import build_app
@@ -34,6 +42,8 @@ def build_auth(
     database: Database,
     event_log: EventLog,
     principals: PrincipalVerifier,
+    client_limiter: RateLimiter,
+    email_limiter: RateLimiter,
     clock: Clock,
     settings: AuthSettings,
     version: str = "0.1.0",
@@ -44,18 +54,33 @@ def build_auth(
         database: with this service's migrations applied by the time it answers.
         event_log: takes `keys.changed`.
         principals: checks the gateway's token.
+        client_limiter: counts attempts to log in and the like, by client address.
+        email_limiter: the same by email address.
         clock: tells what has expired, and when things were made.
         settings: of this service.
         version: of the OpenAPI document.
     """
     changes = KeyChanges(database, event_log, clock)
     passwords = PasswordHashes(settings)
+    sessions = Sessions(database, changes, settings, clock)
+    throttle = Throttle(client_limiter, email_limiter, settings, clock)
+    cookie = SessionCookie(settings)
+    login = Login(
+        database=database,
+        changes=changes,
+        passwords=passwords,
+        sessions=sessions,
+        throttle=throttle,
+        clock=clock,
+    )
     handlers = [
         *build_register_routes(Registration(database, changes, passwords, clock), settings.public_url),
+        build_login_route(login, cookie),
+        *build_session_routes(sessions, Profile(database, changes, clock), cookie),
         *build_admin_routes(AccountAdmin(database, changes, clock)),
         *build_key_routes(AccountKeys(database, changes, clock, settings.keys_per_account)),
         *build_audit_routes(AuditLog(database)),
-        build_verify_route(KeyVerification(database, clock)),
+        build_verify_route(KeyVerification(database, sessions, clock)),
     ]
     return Service(
         name="auth",

@@ -20,6 +20,10 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
         password_hash_lanes: threads of one hash.
         password_hashes_at_once: hashes computed at a time, beside the event loop.
         password_hashes_waiting: requests that may wait for one; more are told to come back.
+        session_idle_hours: a session that nobody uses for so long ends.
+        session_hours: a session ends after so long however much it is used.
+        attempts_per_client: logins that one client address may try in any 60 s; as many resets of passwords.
+        logins_per_email: wrong passwords that one email address may be tried with in any 60 s.
         keys_per_account: API keys that live at a time in one account.
     """
 
@@ -29,4 +33,8 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
     password_hash_lanes: _AtLeastOne = 4
     password_hashes_at_once: _AtLeastOne = 2
     password_hashes_waiting: _AtLeastOne = 64
+    session_idle_hours: _AtLeastOne = 24
+    session_hours: _AtLeastOne = 168
+    attempts_per_client: _AtLeastOne = 30
+    logins_per_email: _AtLeastOne = 10
     keys_per_account: _AtLeastOne = 100

@@ -1,14 +1,15 @@
-"""Answer the gateway: whose key is this, and what may it do?"""
+"""Answer the gateway: whose key or session is this, and what may it do?"""
 
 import logging
 import re
 from datetime import timedelta
 from typing import Final
 
+from services.auth.sessions import Sessions
 from services.auth.store.api_keys import LiveKey, find_live_key, mark_key_used
 from services.auth.tiers import effective_limits
 from shared.clock import Clock
-from shared.contracts.keys import KeyLookup, Verification
+from shared.contracts.keys import SESSION_SCOPES, KeyLookup, Verification
 from shared.errors import InvalidFieldError, NotFoundError, UnavailableError
 from shared.postgres import Database
 
@@ -21,24 +22,45 @@ _log = logging.getLogger(__name__)
 
 
 class KeyVerification:
-    """Looks up keys by their hash. Plain keys never come here."""
+    """Looks up keys and sessions by their hash. The plain ones never come here."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, sessions: Sessions, clock: Clock) -> None:
         self._database = database
+        self._sessions = sessions
         self._clock = clock
 
     async def verify(self, lookup: KeyLookup) -> Verification:
-        """Find the live key of a hash.
+        """Find the live key or session of a hash.
 
         Raises:
             InvalidFieldError: the hash is not 64 lower-case hex digits.
-            NotFoundError: no key has it, or that key is revoked, expired or its account suspended.
+            NotFoundError: none has it, or it is revoked, over or its account suspended.
             UnavailableError: the database is away.
         """
         if not _SHA256_HEX.fullmatch(lookup.key_sha256):
             raise InvalidFieldError.of("key_sha256", "must be 64 lower-case hex digits.")
+        digest = bytes.fromhex(lookup.key_sha256)
+        return await (self._verify_session(digest) if lookup.kind == "session" else self._verify_key(digest))
+
+    async def _verify_session(self, token_sha256: bytes) -> Verification:
+        found = await self._sessions.find(token_sha256)
+        if found is None:
+            raise NotFoundError("There is no live session of this hash.")
+        session, ends_at = found
+        limits = effective_limits(session.tier, session.own_limits)
+        return Verification(
+            account_id=session.account_id,
+            key_id=session.session_id,
+            scopes=SESSION_SCOPES,
+            tier=session.tier,
+            requests_per_minute=limits["requests_per_minute"],
+            logs_per_month=limits["logs_per_month"],
+            expires_at=int(ends_at.timestamp()),
+        )
+
+    async def _verify_key(self, key_sha256: bytes) -> Verification:
         async with self._database.connection() as connection:
-            key = await find_live_key(connection, bytes.fromhex(lookup.key_sha256), self._clock.now())
+            key = await find_live_key(connection, key_sha256, self._clock.now())
         if key is None:
             raise NotFoundError("There is no live API key of this hash.")
         await self._mark_used(key)

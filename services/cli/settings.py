@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from services.auth.settings import AuthSettings
+from services.gateway.cors import Cors
 from services.gateway.settings import GatewaySettings
 from services.receipts.policy import parse_policy
 from services.receipts.settings import ReceiptsSettings
@@ -18,6 +19,7 @@ from shared.settings import SettingsError, read_settings
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=31_536_000)]
+Hours = Annotated[int, msgspec.Meta(ge=1, le=8_784)]
 Days = Annotated[int, msgspec.Meta(ge=1, le=36_500)]
 
 
@@ -28,6 +30,9 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         host: address to listen on.
         port: port to listen on.
         data_dir: holds everything that must survive: the embedded database, the operator's key, signing keys.
+        tls_certificate_file: PEM, the chain with our own certificate first: the public port speaks HTTPS.
+        tls_key_file: PEM, its private key, not encrypted.
+        max_connections: clients' connections that the public port holds at a time.
         public_url: where people reach this deployment; the address it listens on by default.
         database_url: replaces the embedded Postgres.
         kafka_bootstrap: replaces the event log in Postgres: `host:port`, several with commas.
@@ -51,7 +56,12 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         log_format: `json`, `text`, or `auto`: text at a terminal, else JSON.
         anonymous_requests_per_minute: the limit of each client address without a key.
         trusted_proxies: networks whose `X-Forwarded-For` is believed; none by default.
+        session_idle_hours: a login that nobody uses for so long ends.
+        session_hours: a login ends after so long however much it is used.
+        attempts_per_client_per_minute: logins that one client address may try; as many resets of passwords.
+        logins_per_email_per_minute: wrong passwords that one email address may be tried with.
         keys_per_account: API keys that live at a time in one account.
+        cors_origins: sites whose scripts may read answers; none by default.
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
             data directory by default. A new one rotates the key.
         receipts_log_origin: the name of the log of receipts; empty for one made from the first signing key.
@@ -66,6 +76,9 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8080
     data_dir: str = "./data"
+    tls_certificate_file: str | None = None
+    tls_key_file: str | None = None
+    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 10_000
     public_url: str | None = None
     database_url: str | None = None
     kafka_bootstrap: str | None = None
@@ -85,7 +98,12 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Literal["auto", "json", "text"] = "auto"
     anonymous_requests_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 60
     trusted_proxies: tuple[str, ...] = ()
+    session_idle_hours: Hours = 24
+    session_hours: Hours = 168
+    attempts_per_client_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 30
+    logins_per_email_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 10
     keys_per_account: Annotated[int, msgspec.Meta(ge=1)] = 100
+    cors_origins: tuple[str, ...] = ()
     receipts_signing_seed: str = ""
     receipts_log_origin: str = ""
     receipts_witnesses: tuple[str, ...] = ()
@@ -97,7 +115,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     def address(self) -> str:
         """The URL at which this machine reaches the process; of all its addresses, the local one."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self.port}"
+        scheme = "http" if self.tls_certificate_file is None else "https"
+        return f"{scheme}://{host}:{self.port}"
 
     @property
     def urls(self) -> dict[str, str]:
@@ -114,15 +133,22 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     def auth(self) -> AuthSettings:
         """Those of the auth service."""
         return AuthSettings(
-            public_url=self.public_url or self.address, keys_per_account=self.keys_per_account
+            public_url=self.public_url or self.address,
+            session_idle_hours=self.session_idle_hours,
+            session_hours=self.session_hours,
+            attempts_per_client=self.attempts_per_client_per_minute,
+            logins_per_email=self.logins_per_email_per_minute,
+            keys_per_account=self.keys_per_account,
         )
 
     @property
     def gateway(self) -> GatewaySettings:
         """Those of the gateway."""
         return GatewaySettings(
+            public_url=self.public_url or self.address,
             anonymous_requests_per_minute=self.anonymous_requests_per_minute,
             trusted_proxies=self.trusted_proxies,
+            cors_origins=self.cors_origins,
         )
 
     @property
@@ -164,6 +190,12 @@ def load_settings() -> ProcessSettings:
         parse_trusted_proxies(settings.trusted_proxies)
     except ValueError as error:
         faults.append(f"LLMRING_TRUSTED_PROXIES: {error}")
+    try:
+        Cors(settings.cors_origins)
+    except ValueError as error:
+        faults.append(f"LLMRING_CORS_ORIGINS: {error}")
+    if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
+        faults.append("LLMRING_TLS_CERTIFICATE_FILE and LLMRING_TLS_KEY_FILE: give both or neither")
     try:
         parse_policy(settings.receipts)
     except ValueError as error:

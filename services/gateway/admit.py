@@ -1,15 +1,20 @@
-"""Admit a request: find out whose key it is, and hold it against the limit of the key or of the address."""
+"""Admit a request: find out whose key or session it is, and hold it against its limit or the address's."""
 
 import asyncio
 from datetime import timedelta
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
+
+from litestar.types import HTTPScope
 
 from services.gateway.guards import NO_KEY, is_key_text, read_key
 from services.gateway.keyring import BAD_KEY, Keyring, KnownKey
 from services.gateway.limits import AddressLimits, limit_headers
+from services.gateway.requests import API_KEY, AUTHORIZATION, COOKIE
 from services.gateway.responses import Reply
 from services.gateway.routes import Access
+from services.gateway.sessions import BAD_SESSION, SessionCookies
+from shared.contracts.keys import CredentialKind
 from shared.errors import RateLimitedError, UnauthenticatedError
 from shared.limits.port import Decision, RateLimiter
 
@@ -21,12 +26,16 @@ class Admission:
 
     Args:
         keys: the keys that are known.
+        cookies: reads sessions.
         key_limiter: counts requests by key; only good keys ever reach it.
         addresses: the limits of client addresses.
     """
 
-    def __init__(self, keys: Keyring, key_limiter: RateLimiter, addresses: AddressLimits) -> None:
+    def __init__(
+        self, keys: Keyring, cookies: SessionCookies, key_limiter: RateLimiter, addresses: AddressLimits
+    ) -> None:
         self._keys = keys
+        self._cookies = cookies
         self._key_limiter = key_limiter
         self._addresses = addresses
         self._asking: dict[str, set[asyncio.Task[KnownKey]]] = {}
@@ -58,10 +67,57 @@ class Admission:
         digest = sha256(key).digest()
         known = self._keys.find(digest, now)
         if known is None:
-            known = await self._verify(key, digest, client, now, reply)
+            if not is_key_text(key):
+                await self._count_bad_key(client, now, reply)
+                raise UnauthenticatedError(BAD_KEY)
+            known = await self._verify("key", digest, client, now, reply)
         limit = known.limit
         if limit is not None:
             _tell(await self._key_limiter.hit(known.bucket, limit, now), now, reply)
+        return known
+
+    async def admit_browser(
+        self,
+        access: Access,
+        scope: HTTPScope,
+        found: list[bytes | None],
+        *,
+        client: str,
+        now: float,
+        reply: Reply,
+    ) -> KnownKey | None:
+        """Let a request with cookies pass, or raise: by its session where a key is required and none is sent.
+
+        Of its cookies the session's goes no further.
+
+        Raises:
+            UnauthenticatedError: as above, or the session is bad, or has ended.
+            ForbiddenError: it changes something by its session, and does not come from our own pages.
+            RateLimitedError: the limit of the key, the session or the address is reached.
+            UnavailableError: a key or a session could not be checked, since auth is away.
+        """
+        headers: Any = scope["headers"]  # our own list
+        cookies = found[COOKIE] or b""
+        others = self._cookies.without(cookies)
+        if others:
+            headers.append((b"cookie", others))
+        if access is not Access.REQUIRED or found[API_KEY] is not None or found[AUTHORIZATION] is not None:
+            return await self.admit(access, found, client, now, reply)
+        try:
+            token = self._cookies.read(cookies)
+        except UnauthenticatedError:
+            await self._count_bad_key(client, now, reply)
+            raise
+        if token is None:
+            return await self.admit(access, found, client, now, reply)
+        reply.no_store = True
+        self._cookies.require_own_page(scope["method"], headers)
+        digest = sha256(token).digest()
+        known = self._keys.find(digest, now)
+        if known is None:
+            known = await self._verify("session", digest, client, now, reply)
+        if known.limit is not None:
+            _tell(await self._key_limiter.hit(known.bucket, known.limit, now), now, reply)
         return known
 
     async def _admit_without_key(self, access: Access, client: str, now: float, reply: Reply) -> None:
@@ -71,21 +127,23 @@ class Admission:
         if access is Access.REQUIRED:
             raise UnauthenticatedError(NO_KEY)
 
-    async def _verify(self, key: bytes, digest: bytes, client: str, now: float, reply: Reply) -> KnownKey:
+    async def _verify(
+        self, kind: CredentialKind, digest: bytes, client: str, now: float, reply: Reply
+    ) -> KnownKey:
         """Ask auth, unless the address has shown too many bad keys already; one question at a time per key.
 
         The key is counted as a bad one before it is looked up, so that not one lookup more than the limit is
         made whatever arrives at once, and uncounted when it turns out to be good.
         """
-        if not is_key_text(key) or self._keys.is_refused(digest, now):
+        if self._keys.is_refused(digest, now):
             await self._count_bad_key(client, now, reply)
-            raise UnauthenticatedError(BAD_KEY)
+            raise UnauthenticatedError(BAD_KEY if kind == "key" else BAD_SESSION)
         counted: Decision | None = None
         lookup = self._keys.find_lookup(digest)
         if lookup is None:
             if not self._keys.was_good(digest):
                 counted = await self._reserve(client, now, reply)
-            lookup = self._keys.find_lookup(digest) or self._keys.start_lookup(digest, now)
+            lookup = self._keys.find_lookup(digest) or self._keys.start_lookup(digest, now, kind)
         refused = False
         asking = self._asking.setdefault(client, set())
         asking.add(lookup)

@@ -94,11 +94,17 @@ COMMON: Final[Json] = {
     "securitySchemes": {
         "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         "Bearer": {"type": "http", "scheme": "bearer", "description": "The same API key."},
+        "Session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "__Host-llmring_session",
+            "description": "From logging in. Over plain HTTP its name is `llmring_session`.",
+        },
     },
 }
 
 SECURITY: Final[dict[Access, list[Json]]] = {
-    Access.REQUIRED: [{"ApiKey": []}, {"Bearer": []}],
+    Access.REQUIRED: [{"ApiKey": []}, {"Bearer": []}, {"Session": []}],
     Access.OPTIONAL: [{}, {"ApiKey": []}, {"Bearer": []}],
     Access.IGNORED: [],
 }

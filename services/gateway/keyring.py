@@ -1,4 +1,4 @@
-"""The keys this process has verified a moment ago, and the one question to auth when it has not.
+"""The keys and sessions this process has verified a moment ago, and the one question to auth when it has not.
 
 How a revoked key dies within a second:
 
@@ -13,7 +13,8 @@ How a revoked key dies within a second:
 - A lookup that was under way when anything was doubted may have read what is no longer true. Its answer goes
   to those who waited for it already; it is not remembered, and whoever comes later asks again.
 
-Keys are known by their SHA-256 alone. A key's own end is honoured whatever is remembered.
+Keys are known by their SHA-256 alone. A key's own end is honoured whatever is remembered. What is said here
+of keys holds for sessions as well: their tokens are looked up, remembered and doubted in the same way.
 """
 
 import asyncio
@@ -25,8 +26,9 @@ from uuid import UUID
 import msgspec
 
 from services.gateway.requests import Header
+from services.gateway.sessions import BAD_SESSION
 from shared.clock import Clock
-from shared.contracts.keys import SCOPE_GATEWAY, KeyLookup, Principal, Verification
+from shared.contracts.keys import SCOPE_GATEWAY, CredentialKind, KeyLookup, Principal, Verification
 from shared.errors import LLMRingError, NotFoundError, UnauthenticatedError, UnavailableError
 from shared.web.client import Upstream
 from shared.web.principal import PRINCIPAL_HEADER, TOKEN_LIFETIME_S, PrincipalMint
@@ -56,9 +58,10 @@ _decoder = msgspec.json.Decoder(Verification)
 
 
 class KnownKey:
-    """A verified key, with all that a request by it needs.
+    """A verified key or session, with all that a request by it needs.
 
     Attributes:
+        kind: which of the two.
         principal: who is calling.
         header: the principal token as the header that services read.
         limit: requests in any minute; None is no limit.
@@ -70,7 +73,17 @@ class KnownKey:
         renew_at: epoch second at which another token is due.
     """
 
-    __slots__ = ("asked_at", "bucket", "found", "fresh_until", "header", "limit", "principal", "renew_at")
+    __slots__ = (
+        "asked_at",
+        "bucket",
+        "found",
+        "fresh_until",
+        "header",
+        "kind",
+        "limit",
+        "principal",
+        "renew_at",
+    )
 
     def __init__(
         self,
@@ -78,10 +91,12 @@ class KnownKey:
         principal: Principal,
         header: Header,
         *,
+        kind: CredentialKind,
         asked_at: float,
         fresh_until: float,
         renew_at: float,
     ) -> None:
+        self.kind = kind
         self.found = found
         self.asked_at = asked_at
         self.principal = principal
@@ -124,7 +139,7 @@ class Keyring:
         if self._auth_is_away and self._is_believable(known, now):
             # Whether auth is back is found out beside the request, not before it.
             if digest not in self._lookups:
-                self.start_lookup(digest, now)
+                self.start_lookup(digest, now, known.kind)
             return known
         return None
 
@@ -140,14 +155,16 @@ class Keyring:
         """The question about this key that is under way, if there is one."""
         return self._lookups.get(digest)
 
-    def start_lookup(self, digest: bytes, now: float) -> "asyncio.Task[KnownKey]":
+    def start_lookup(
+        self, digest: bytes, now: float, kind: CredentialKind = "key"
+    ) -> "asyncio.Task[KnownKey]":
         """Ask auth about a key. The task outlives the request that started it; await it by `shield`.
 
         The task raises:
             UnauthenticatedError: there is no such key, or it is revoked, or over.
             UnavailableError: auth is away, or does not trust this gateway.
         """
-        task = asyncio.create_task(self._look_up(digest, now), name="gateway.key-lookup")
+        task = asyncio.create_task(self._look_up(digest, now, kind), name="gateway.key-lookup")
         self._lookups[digest] = task
         task.add_done_callback(self._forget_lookup(digest))
         return task
@@ -185,10 +202,10 @@ class Keyring:
 
         return forget
 
-    async def _look_up(self, digest: bytes, now: float) -> KnownKey:
+    async def _look_up(self, digest: bytes, now: float, kind: CredentialKind) -> KnownKey:
         this = asyncio.current_task()
         try:
-            found = await self._ask(digest)
+            found = await self._ask(digest, kind)
         except UnavailableError:
             believed = self._known.get(digest)
             if believed is None or not self._is_believable(believed, now):
@@ -199,14 +216,14 @@ class Keyring:
             if still_asked:
                 self._remove(digest)
                 self._refuse(digest, now)
-            raise UnauthenticatedError(BAD_KEY)
-        known = self._verified(self._known.get(digest), found, now)
+            raise UnauthenticatedError(BAD_KEY if kind == "key" else BAD_SESSION)
+        known = self._verified(self._known.get(digest), found, now, kind)
         if still_asked:
             self._remember(digest, known)
         return known
 
-    async def _ask(self, digest: bytes) -> Verification | None:
-        body = _encoder.encode(KeyLookup(digest.hex()))
+    async def _ask(self, digest: bytes, kind: CredentialKind) -> Verification | None:
+        body = _encoder.encode(KeyLookup(digest.hex(), kind))
         headers = [(b"content-type", b"application/json"), self._own_principal()]
         try:
             async with asyncio.timeout(_LOOKUP_TIMEOUT_S):
@@ -225,7 +242,7 @@ class Keyring:
 
     def _believe_on(self, digest: bytes, before: KnownKey, now: float) -> KnownKey:
         """Use a key for a moment more although auth could not be asked, with a new token if it is time."""
-        known = self._verified(before, before.found, now)
+        known = self._verified(before, before.found, now, before.kind)
         known.asked_at = before.asked_at
         known.fresh_until = min(now + _ASK_AGAIN_S, known.fresh_until)
         self._remember(digest, known)
@@ -249,7 +266,9 @@ class Keyring:
             self._own_renew_at = now + TOKEN_LIFETIME_S - _RENEW_BEFORE_S
         return self._own_header
 
-    def _verified(self, before: KnownKey | None, found: Verification, now: float) -> KnownKey:
+    def _verified(
+        self, before: KnownKey | None, found: Verification, now: float, kind: CredentialKind
+    ) -> KnownKey:
         principal = Principal(
             account_id=found.account_id,
             key_id=found.key_id,
@@ -267,7 +286,15 @@ class Keyring:
         fresh_until = min(now + self._remembered_s, renew_at)
         if found.expires_at is not None:
             fresh_until = min(fresh_until, found.expires_at)
-        return KnownKey(found, principal, header, asked_at=now, fresh_until=fresh_until, renew_at=renew_at)
+        return KnownKey(
+            found,
+            principal,
+            header,
+            kind=kind,
+            asked_at=now,
+            fresh_until=fresh_until,
+            renew_at=renew_at,
+        )
 
     def _remember(self, digest: bytes, known: KnownKey) -> None:
         self._remove(digest)

@@ -1,7 +1,8 @@
 """What the gateway reads from a request's headers, and which of them it passes on, in one pass.
 
-Dropped from outside: what belongs to one connection (RFC 9110, 7.6.1), the API key itself, and every header
-by which a stranger could claim to be somebody: ours, and those that other systems' proxies use for it.
+Dropped from outside: what belongs to one connection (RFC 9110, 7.6.1), the API key and the session's cookie
+themselves, and every header by which a stranger could claim to be somebody: ours, and those that other
+systems' proxies use for it.
 """
 
 from collections.abc import Iterable
@@ -21,11 +22,14 @@ TRACEPARENT: Final = 3
 TRACESTATE: Final = 4
 FORWARDED_FOR: Final = 5
 CONNECTION: Final = 6
-CONTENT_TYPE: Final = 7
-CONTENT_LENGTH: Final = 8
-TRANSFER_ENCODING: Final = 9
+FORWARDED_PROTO: Final = 7
+COOKIE: Final = 8
+CONTENT_TYPE: Final = 9
+CONTENT_LENGTH: Final = 10
+TRANSFER_ENCODING: Final = 11
+ORIGIN: Final = 12
 
-_PLACES: Final = 10
+_PLACES: Final = 13
 _FIRST_KEPT: Final = CONTENT_TYPE
 _DROPPED: Final = -1
 
@@ -38,9 +42,12 @@ _PLACE: Final[dict[bytes, int]] = {
     b"tracestate": TRACESTATE,
     b"x-forwarded-for": FORWARDED_FOR,
     b"connection": CONNECTION,
+    b"x-forwarded-proto": FORWARDED_PROTO,
+    b"cookie": COOKIE,
     b"content-type": CONTENT_TYPE,
     b"content-length": CONTENT_LENGTH,
     b"transfer-encoding": TRANSFER_ENCODING,
+    b"origin": ORIGIN,
 } | dict.fromkeys(
     (
         b"expect",
@@ -55,7 +62,6 @@ _PLACE: Final[dict[bytes, int]] = {
         b"x-forwarded-host",
         b"x-forwarded-port",
         b"x-forwarded-prefix",
-        b"x-forwarded-proto",
         b"x-forwarded-user",
         b"x-real-ip",
         b"cf-connecting-ip",
@@ -88,7 +94,8 @@ def read_headers(headers: Iterable[Header]) -> tuple[list[Header], list[bytes | 
     Returns:
         The headers to pass on, and a list in which the constants above are the places of the values found. A
         header that came more than once is one value joined by `, ` (RFC 9110, 5.3), so that two API keys,
-        two request ids or two content types are never a valid one.
+        two request ids or two content types are never a valid one; cookies are joined by `; `, which is their
+        own form (RFC 9113, 8.2.3).
     """
     kept: list[Header] = []
     found: list[bytes | None] = [None] * _PLACES
@@ -101,7 +108,10 @@ def read_headers(headers: Iterable[Header]) -> tuple[list[Header], list[bytes | 
                 kept.append(header)
         elif place >= 0:
             before = found[place]
-            found[place] = header[1] if before is None else before + b", " + header[1]
+            if before is None:
+                found[place] = header[1]
+            else:
+                found[place] = before + (b"; " if place == COOKIE else b", ") + header[1]
             if place >= _FIRST_KEPT:
                 kept.append(header)
     connection = found[CONNECTION]

@@ -216,8 +216,11 @@ class Quotas:
             for attempt in range(1, _TRIES + 1):
                 self._uncounted.pop(bucket, None)
                 ends = await self._backlog.load_ends()
-                while not await self._backlog.is_rated(ends):  # noqa: ASYNC110 - nothing tells
+                while not await self._backlog.is_rated(ends):
                     await asyncio.sleep(_LOOK_S)
+                    if await self._counter.take(bucket, 0, ()) is not None:
+                        await self._spare.forget(bucket)
+                        return  # another process was first
                 used = await self._presence.ask(lambda: self._stored(bucket))
                 # What this process has let pass meanwhile may be in `used` or not.
                 alone = self._uncounted.get(bucket, 0)

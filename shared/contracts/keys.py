@@ -1,5 +1,6 @@
 """What auth, gateway and services tell one another about who is calling."""
 
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -14,11 +15,20 @@ SCOPE_GATEWAY = "gateway"
 """Held by the gateway's own principal alone: it may ask auth to verify a key."""
 
 
+SCOPE_SESSION = "session"
+"""Held by sessions alone: what is for somebody who logged in, and not for a program with a key."""
+
+SESSION_SCOPES = (SCOPE_READ, SCOPE_ADMIN, SCOPE_SESSION)
+
+CredentialKind = Literal["key", "session"]
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who is calling, as the gateway vouches for it in a signed token.
 
     Attributes:
-        scopes: what the key may do: `log`, `read`, `admin`, `operator`.
+        key_id: the API key, or the session.
+        scopes: what the key may do: `log`, `read`, `admin`, `operator`, or what a session may.
         requests_per_minute: the limit of the key; None is no limit.
         logs_per_month: the account's monthly quota of records; None is no limit.
         expires_at: epoch second at which the token that carries it ends.
@@ -33,16 +43,19 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyLookup(msgspec.Struct, frozen=True):
-    """The gateway's question: whose key has this SHA-256 (lower-case hex)?"""
+    """The gateway's question: whose key, or whose session's token, has this SHA-256 (lower-case hex)?"""
 
     key_sha256: str
+    kind: CredentialKind = "key"
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """Auth's answer to a `KeyLookup` that found a live key.
+    """Auth's answer to a `KeyLookup` that found a live key or session.
 
     Attributes:
-        expires_at: epoch second at which the key itself ends; None is never.
+        key_id: the key, or the session.
+        expires_at: epoch second at which the key itself ends; None is never. For a session, if it is not used
+            any more.
     """
 
     account_id: UUID
@@ -55,7 +68,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeysChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """Event `keys.changed`: whatever was cached of this account's keys is out of date."""
+    """Event `keys.changed`: whatever was cached of this account's keys and sessions is out of date."""
 
     v: int = 1
     account_id: UUID

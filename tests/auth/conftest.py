@@ -23,6 +23,7 @@ from shared.event_log.port import EventLog, Position, Record
 from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.event_log.postgres import open_postgres_event_log
 from shared.ids import uuid7
+from shared.limits.memory import MemoryRateLimiter
 from shared.postgres import Database, migrate, open_database
 from shared.proofs.signing import SigningKey
 from shared.runtime.service import Service
@@ -61,6 +62,14 @@ class FromTheStart:
         return {}
 
 
+def token_of(answer: httpx.Response) -> str:
+    """The session's token that an answer sets."""
+    [cookie] = answer.headers.get_list("set-cookie")
+    name, _, value = cookie.partition(";")[0].partition("=")
+    assert name == "__Host-llmring_session"
+    return str(value)
+
+
 @dataclass
 class Auth:
     service: Service
@@ -95,15 +104,44 @@ class Auth:
 
     async def verify(self, key: str) -> Verification | None:
         """What the gateway is told of a key; None is 404."""
+        return await self._verify(key, "key")
+
+    async def _verify(self, secret: str, kind: str) -> Verification | None:
         answer = await self.http.post(
             "/internal/keys/verify",
-            json={"key_sha256": sha256(key.encode()).hexdigest()},
+            json={"key_sha256": sha256(secret.encode()).hexdigest(), "kind": kind},
             headers=self.token("gateway"),
         )
         if answer.status_code == 404:
             return None
         assert answer.status_code == 200, answer.text
         return msgspec.json.decode(answer.content, type=Verification)
+
+    async def log_in(
+        self, email: str = "nora@example.test", password: str = PASSWORD, client: str = "198.51.100.1"
+    ) -> httpx.Response:
+        return await self.http.post(
+            "/api/v1/login",
+            json={"email": email, "password": password},
+            headers={"x-forwarded-for": client},
+        )
+
+    async def open_session(self, email: str = "nora@example.test", password: str = PASSWORD) -> str:
+        """Log in; tells the session's token."""
+        answer = await self.log_in(email, password)
+        assert answer.status_code == 200, answer.text
+        return token_of(answer)
+
+    async def verify_session(self, token: str) -> Verification | None:
+        """What the gateway is told of a session; None is 404."""
+        return await self._verify(token, "session")
+
+    async def by_session(self, token: str) -> dict[str, str]:
+        """The header by which the gateway vouches for a session."""
+        found = await self.verify_session(token)
+        assert found is not None
+        principal = Principal(account_id=found.account_id, key_id=found.key_id, scopes=found.scopes)
+        return {"x-llmring-principal": self.mint.mint(principal).decode()}
 
     async def patch(self, account_id: str, body: Any) -> httpx.Response:
         return await self.http.patch(
@@ -139,7 +177,9 @@ class Auth:
 
 
 @asynccontextmanager
-async def open_auth(postgres_url: str, log_url: str | None = None) -> AsyncIterator[Auth]:
+async def open_auth(
+    postgres_url: str, log_url: str | None = None, settings: AuthSettings = SETTINGS
+) -> AsyncIterator[Auth]:
     """The service on an empty database, with the event log on another one if `log_url` says so."""
     await migrate(postgres_url, [SCHEMA])
     await migrate(log_url or postgres_url, [EVENT_LOG_SCHEMA])
@@ -152,8 +192,10 @@ async def open_auth(postgres_url: str, log_url: str | None = None) -> AsyncItera
         database=database,
         event_log=log,
         principals=PrincipalVerifier([signing_key.public_key], clock),
+        client_limiter=MemoryRateLimiter(),
+        email_limiter=MemoryRateLimiter(),
         clock=clock,
-        settings=SETTINGS,
+        settings=settings,
     )
     assert service.app is not None
     transport = httpx.ASGITransport(app=service.app)  # type: ignore[arg-type]  # Litestar's ASGI types

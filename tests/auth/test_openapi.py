@@ -11,6 +11,10 @@ async def test_every_path_is_described_and_no_internal_one_is(auth: Auth) -> Non
     assert described == {
         "/api/v1/register": {"post": ["201", "400", "409", "413", "422", "429", "503"]},
         "/api/v1/cli/register": {"post": ["201", "400", "409", "413", "422", "429", "503"]},
+        "/api/v1/login": {"post": ["200", "400", "401", "413", "422", "429", "503"]},
+        "/api/v1/auth/me": {"get": ["200", "401", "403", "429", "503"]},
+        "/api/v1/auth/regenerate-api-key": {"post": ["201", "401", "403", "429", "503"]},
+        "/api/v1/auth/logout": {"post": ["204", "401", "403", "429", "503"]},
         "/api/v1/keys": {
             "get": ["200", "400", "401", "403", "422", "429", "503"],
             "post": ["201", "400", "401", "403", "409", "413", "422", "429", "503"],

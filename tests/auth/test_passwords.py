@@ -6,7 +6,8 @@ import pytest
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
-from services.auth.passwords import PasswordHashes, parse_password
+from services.auth import common_passwords
+from services.auth.passwords import MIN_CHARS, PasswordHashes, parse_password
 from services.auth.settings import AuthSettings
 from shared.errors import UnavailableError
 
@@ -42,6 +43,9 @@ def test_any_ten_characters_to_1024_bytes_will_do(text: str) -> None:
         ("é" * 513, "at most 1024 bytes"),
         ("\u0958" * 300, "at most 1024 bytes"),  # NFC makes two of each
         ("correct\0horse", "NUL"),
+        ("password123", "most common"),
+        ("PaSsWoRd123", "most common"),
+        ("government", "most common"),
     ],
     ids=lambda text: ascii(text)[:20],
 )
@@ -49,6 +53,11 @@ def test_others_are_refused_without_repeating_them(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why) as refused:
         parse_password(text)
     assert not text or text not in str(refused.value)
+
+
+def test_the_list_of_common_ones_holds_none_that_is_too_short_anyway() -> None:
+    assert len(common_passwords._COMMON) > 9_000
+    assert all(len(word) >= MIN_CHARS and word == word.lower() for word in common_passwords._COMMON)
 
 
 def test_both_compositions_of_a_letter_are_one_password() -> None:

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import msgspec
 import uvicorn
 
-from shared.contracts.keys import SCOPE_GATEWAY, KeyLookup, KeysChanged, Verification
+from shared.contracts.keys import SCOPE_GATEWAY, SESSION_SCOPES, KeyLookup, KeysChanged, Verification
 from shared.contracts.topics import KEYS_CHANGED
 from shared.errors import LLMRingError, NotFoundError, UnavailableError
 from shared.event_log.port import Position, Record, StoredRecord
@@ -71,6 +71,7 @@ class FakeAuth(Recorder):
         super().__init__("auth")
         self._principals = principals
         self.keys: dict[str, Verification] = {}
+        self.sessions: dict[str, Verification] = {}
         self.lookups: list[str] = []
         self.away: LLMRingError | None = None
         self.gate = asyncio.Event()
@@ -90,6 +91,12 @@ class FakeAuth(Recorder):
         self.keys[hashlib.sha256(plain.encode()).hexdigest()] = found
         return found
 
+    def add_session(self, token: str, **fields: Any) -> Verification:
+        found = self.add(token, **{"scopes": SESSION_SCOPES, **fields})
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        self.sessions[digest] = self.keys.pop(digest)
+        return found
+
     def remove(self, plain: str) -> None:
         del self.keys[hashlib.sha256(plain.encode()).hexdigest()]
 
@@ -103,7 +110,8 @@ class FakeAuth(Recorder):
             )
             lookup = msgspec.json.decode(await read_body(scope, receive, 1000), type=KeyLookup)
             self.lookups.append(lookup.key_sha256)
-            found = self.keys.get(lookup.key_sha256)  # read first, answered when the gate opens
+            known = self.sessions if lookup.kind == "session" else self.keys
+            found = known.get(lookup.key_sha256)  # read first, answered when the gate opens
             await self.gate.wait()
             if self.away is not None:
                 raise self.away

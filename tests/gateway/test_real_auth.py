@@ -24,6 +24,7 @@ from tests.gateway.streets import Recorder
 from tests.gateway.visitor import Answer, ask
 
 EMPTY: set[Any] = set()
+COOKIE = "__Host-llmring_session"
 JSON = ("Content-Type", "application/json")
 
 
@@ -47,7 +48,7 @@ async def open_gateway(auth: Auth, event_log: EventLog) -> AsyncIterator[Gateway
         key_limiter=MemoryRateLimiter(),
         address_limiter=MemoryRateLimiter(),
         clock=auth.clock,
-        settings=GatewaySettings(),
+        settings=GatewaySettings(public_url="https://api.example.test/"),
         version="1",
     )
     stop = asyncio.Event()
@@ -210,6 +211,38 @@ async def test_no_key_lives_on_while_connections_to_the_log_are_cut(deployment: 
         assert (await deployment.change(account_id, b'{"suspended":false}')).status == 200
         deployment.auth.clock.at += timedelta(minutes=2)  # bad keys are forgiven
         await deployment.becomes({200}, key, seconds=10)
+
+
+async def test_sessions_end_on_every_gateway_within_a_second(deployment: Deployment) -> None:
+    """Case P17."""
+    await deployment.register("quin@example.test")
+    planted = "A" * 43
+    sessions = []
+    for _ in range(2):
+        body = f'{{"email":"quin@example.test","password":"{PASSWORD}"}}'.encode()
+        headers = [JSON, ("Cookie", f"llmring_session={planted}")]
+        answer = await ask(deployment.gateways[0].app, "POST", "/api/v1/login", headers, body)
+        assert answer.status == 200
+        cookie = answer.get("set-cookie") or ""
+        sessions.append(cookie.partition(";")[0].partition("=")[2])
+    assert len({*sessions, planted}) == 3
+
+    async def me(token: str) -> set[int]:
+        headers = [("Cookie", f"{COOKIE}={token}")]
+        answers = [await ask(each.app, "GET", "/api/v1/auth/me", headers) for each in deployment.gateways]
+        return {answer.status for answer in answers}
+
+    assert await me(sessions[0]) == await me(sessions[1]) == {200}
+    assert await me(planted) == {401}
+    cross = [("Cookie", f"{COOKIE}={sessions[0]}"), ("Origin", "https://evil.test")]
+    for path in ("/api/v1/auth/logout", "/api/v1/auth/regenerate-api-key"):
+        assert (await ask(deployment.gateways[1].app, "POST", path, cross)).status == 403
+    own = [("Cookie", f"{COOKIE}={sessions[0]}"), ("Origin", "https://api.example.test")]
+    assert (await ask(deployment.gateways[0].app, "POST", "/api/v1/auth/logout", own)).status == 204
+    async with asyncio.timeout(1):
+        while await me(sessions[0]) != {401}:  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.005)
+    assert await me(sessions[1]) == {200}
 
 
 async def test_an_operators_path_takes_no_customers_key(deployment: Deployment) -> None:

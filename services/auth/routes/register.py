@@ -6,11 +6,10 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import RawBody
 
-from services.auth.messages import CliRegistered, CliRegisterRequest, Registered, RegisterRequest
+from services.auth.messages import AccountWithKey, CliRegistered, CliRegisterRequest, RegisterRequest
 from services.auth.register import Registration
 from services.auth.routes.answers import NO_STORE
 from services.auth.routes.client import client_of
-from services.auth.tiers import TIERS
 from shared.web.bodies import read_body
 from shared.web.openapi import describe_body, describe_problems
 
@@ -27,7 +26,7 @@ def build_register_routes(registration: Registration, public_url: str) -> list[H
         summary="Open an account",
         tags=["accounts"],
     )
-    async def post_register(request: Request[Any, Any, Any], body: RawBody) -> Registered:
+    async def post_register(request: Request[Any, Any, Any], body: RawBody) -> AccountWithKey:
         data = read_body(body, RegisterRequest)
         made = await registration.register(
             email=data.email,
@@ -35,13 +34,7 @@ def build_register_routes(registration: Registration, public_url: str) -> list[H
             organization=data.organization,
             client=client_of(request),
         )
-        return Registered(
-            api_key=made.api_key,
-            account_id=made.account.account_id,
-            email=made.account.email,
-            organization=made.account.organization,
-            tier=TIERS[made.account.tier],
-        )
+        return AccountWithKey.of(made.account, made.api_key)
 
     @post(
         "/api/v1/cli/register",

@@ -23,10 +23,11 @@ class Account(NamedTuple):
     own_limits: OwnLimits
     suspended_at: datetime | None
     created_at: datetime
+    email_verified_at: datetime | None = None
 
 
 _COLUMNS: Final = """
-account_id, email, organization, tier, role, suspended_at, created_at,
+account_id, email, organization, tier, role, suspended_at, created_at, email_verified_at,
 has_own_requests_per_minute, own_requests_per_minute, has_own_logs_per_month, own_logs_per_month,
 has_own_retention_days, own_retention_days
 """
@@ -128,6 +129,51 @@ async def update_account(connection: Connection, account: Account) -> None:
     )
 
 
+class Credentials(NamedTuple):
+    """What a login is checked against; the password's hash is None where none was ever set."""
+
+    account_id: UUID
+    password_hash: str | None
+    suspended_at: datetime | None
+
+
+FIND_CREDENTIALS: Final = """
+SELECT account_id, password_hash, suspended_at FROM auth.accounts WHERE email_key = $1
+"""
+
+
+async def find_credentials(connection: Connection, email_key: str) -> Credentials | None:
+    """Those of the account of an address, if it has one."""
+    row = await connection.fetchrow(FIND_CREDENTIALS, email_key)
+    return None if row is None else Credentials(*row)
+
+
+async def get_password_hash(connection: Connection, account_id: UUID) -> str | None:
+    """The hash of an account's password; None where none was ever set."""
+    found: str | None = await connection.fetchval(
+        "SELECT password_hash FROM auth.accounts WHERE account_id = $1", account_id
+    )
+    return found
+
+
+SET_PASSWORD: Final = "UPDATE auth.accounts SET password_hash = $2 WHERE account_id = $1"  # noqa: S105 - SQL
+
+
+async def set_password(connection: Connection, account_id: UUID, password_hash: str) -> None:
+    """Store the hash of an account's password."""
+    await connection.execute(SET_PASSWORD, account_id, password_hash)
+
+
+MARK_EMAIL_VERIFIED: Final = """
+UPDATE auth.accounts SET email_verified_at = $2 WHERE account_id = $1 AND email_verified_at IS NULL
+"""
+
+
+async def mark_email_verified(connection: Connection, account_id: UUID, at: datetime) -> None:
+    """Remember when somebody first showed that they read the mail of an account's address."""
+    await connection.execute(MARK_EMAIL_VERIFIED, account_id, at)
+
+
 def own_limits_of(row: Row) -> dict[LimitName, int | None]:
     """The own limits in a row that has the columns `has_own_*` and `own_*`."""
     return {name: row[f"own_{name}"] for name in LIMIT_NAMES if row[f"has_own_{name}"]}
@@ -153,4 +199,5 @@ def _account(row: Row) -> Account:
         own_limits=own_limits_of(row),
         suspended_at=row["suspended_at"],
         created_at=row["created_at"],
+        email_verified_at=row["email_verified_at"],
     )

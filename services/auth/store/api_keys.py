@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from services.auth.store.accounts import Role, own_limits_of
 from services.auth.tiers import OwnLimits, TierName
 from shared.postgres import Connection, Row
 
+Origin = Literal["first", "login", "made"]
+"""How a key came about: without asking, at a login, or by name."""
+
 INSERT_API_KEY: Final = """
-INSERT INTO auth.api_keys (account_id, key_id, key_sha256, prefix, name, scopes, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO auth.api_keys
+    (account_id, key_id, key_sha256, prefix, name, scopes, created_at, expires_at, origin)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 
 
@@ -26,10 +30,20 @@ async def insert_api_key(
     scopes: Sequence[str],
     created_at: datetime,
     expires_at: datetime | None = None,
+    origin: Origin = "made",
 ) -> None:
     """Add a key; `expires_at` None is never."""
     await connection.execute(
-        INSERT_API_KEY, account_id, key_id, key_sha256, prefix, name, list(scopes), created_at, expires_at
+        INSERT_API_KEY,
+        account_id,
+        key_id,
+        key_sha256,
+        prefix,
+        name,
+        list(scopes),
+        created_at,
+        expires_at,
+        origin,
     )
 
 
@@ -166,3 +180,44 @@ WHERE account_id = $1 AND key_id = $2 AND (last_used_at IS NULL OR last_used_at 
 async def mark_key_used(connection: Connection, account_id: UUID, key_id: UUID, at: datetime) -> None:
     """Remember that a key was used; an earlier instant than the stored one changes nothing."""
     await connection.execute(MARK_KEY_USED, account_id, key_id, at)
+
+
+REVOKE_OLDER_KEYS: Final = """
+UPDATE auth.api_keys SET revoked_at = $4
+WHERE account_id = $1 AND origin = $2 AND revoked_at IS NULL AND key_id IN (
+    SELECT key_id FROM auth.api_keys
+    WHERE account_id = $1 AND origin = $2 AND revoked_at IS NULL
+    ORDER BY created_at DESC, key_id DESC OFFSET $3
+)
+RETURNING key_id
+"""
+
+
+async def revoke_older_keys(
+    connection: Connection, account_id: UUID, origin: Origin, *, keep: int, at: datetime
+) -> list[UUID]:
+    """Revoke an account's keys of one origin but for the newest ones; tells which. The account is locked."""
+    rows = await connection.fetch(REVOKE_OLDER_KEYS, account_id, origin, keep, at)
+    return [row["key_id"] for row in rows]
+
+
+class KeyStatus(NamedTuple):
+    """An account's keys, seen from afar: how many open something, and the newest of them."""
+
+    live: int
+    prefix: str | None
+    created_at: datetime | None
+    last_used_at: datetime | None
+
+
+GET_KEY_STATUS: Final = """
+SELECT count(*) OVER () AS live, prefix, created_at, last_used_at FROM auth.api_keys
+WHERE account_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
+ORDER BY created_at DESC, key_id DESC LIMIT 1
+"""
+
+
+async def get_key_status(connection: Connection, account_id: UUID, at: datetime) -> KeyStatus:
+    """How it stands with an account's keys."""
+    row = await connection.fetchrow(GET_KEY_STATUS, account_id, at)
+    return KeyStatus(0, None, None, None) if row is None else KeyStatus(*row)
