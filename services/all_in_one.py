@@ -103,6 +103,7 @@ def build_deployment(
         email_limiter=build_limiter(redis, "attempt-email", MAX_COUNTED_ADDRESSES),
         clock=clock,
         settings=auth_settings,
+        ingest=_upstream(ingest_service),
         version=version,
     )
     receipts_service = receipts.build_receipts(

@@ -156,6 +156,7 @@ async def _build_auth(around: Surroundings) -> Service:
         email_limiter=build_limiter(redis, "attempt-email", MAX_COUNTED_ADDRESSES),
         clock=around.clock,
         settings=around.auth_settings,
+        ingest=around.upstream("ingest"),
         version=around.version,
     )
 
@@ -193,7 +194,7 @@ SERVICES: Final = {
     ),
     "registry": Process(_build_registry, ("database_url", "principal_public_keys")),
     "ingest": Process(_build_ingest, ("database_url", "redis_url", "principal_public_keys", "registry_url")),
-    "auth": Process(_build_auth, ("database_url", "redis_url", "principal_public_keys")),
+    "auth": Process(_build_auth, ("database_url", "redis_url", "principal_public_keys", "ingest_url")),
     "receipts": Process(
         _build_receipts, ("database_url", "principal_public_keys", "registry_url", "receipts_signing_seed")
     ),
@@ -201,7 +202,7 @@ SERVICES: Final = {
 """Processes that answer requests: `llmring-api serve NAME`."""
 
 WORKERS: Final = {
-    "rater": Process(_build_rater, ("database_url", "registry_url")),
+    "rater": Process(_build_rater, ("database_url", "registry_url", "auth_url")),
     "issuer": Process(_build_issuer, ("database_url", "receipts_signing_seed")),
 }
 """Processes that consume topics: `llmring-api worker NAME`."""

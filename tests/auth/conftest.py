@@ -27,6 +27,7 @@ from shared.limits.memory import MemoryRateLimiter
 from shared.postgres import Database, migrate, open_database
 from shared.proofs.signing import SigningKey
 from shared.runtime.service import Service
+from shared.web.client import Answer
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 
 T0 = datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
@@ -55,6 +56,23 @@ class SwitchableLog:
         return await self.log.append(topic, records)
 
 
+class Ingest:
+    """Stands where auth asks what an account has used of the month."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.body = b'{"month":"2027-01","records":7,"resets_at":"2027-02-01T00:00:00Z"}'
+        self.asked: list[tuple[str, str, dict[bytes, bytes]]] = []
+
+    async def call(
+        self, method: str, path: str, *, headers: Sequence[tuple[bytes, bytes]] = (), body: bytes = b""
+    ) -> Answer:
+        self.asked.append((method, path, dict(headers)))
+        if self.failure is not None:
+            raise self.failure
+        return Answer(200, (), self.body)
+
+
 class FromTheStart:
     """The position of a reader that has read nothing."""
 
@@ -78,6 +96,7 @@ class Auth:
     log: SwitchableLog
     clock: FixedClock
     mint: PrincipalMint
+    ingest: Ingest
 
     def token(self, *scopes: str) -> dict[str, str]:
         return self.token_of(uuid7(), *scopes)
@@ -187,6 +206,7 @@ async def open_auth(
     log = SwitchableLog(await open_postgres_event_log(log_url or postgres_url))
     await log.ensure_topics(TOPICS)
     clock = FixedClock(T0)
+    ingest = Ingest()
     signing_key = SigningKey.from_seed(b"\x07" * 32)
     service = build_auth(
         database=database,
@@ -196,11 +216,12 @@ async def open_auth(
         email_limiter=MemoryRateLimiter(),
         clock=clock,
         settings=settings,
+        ingest=ingest,  # type: ignore[arg-type]  # auth only calls it
     )
     assert service.app is not None
     transport = httpx.ASGITransport(app=service.app)  # type: ignore[arg-type]  # Litestar's ASGI types
     async with httpx.AsyncClient(transport=transport, base_url="http://auth.test") as http:
-        yield Auth(service, http, database, log, clock, PrincipalMint(signing_key, clock))
+        yield Auth(service, http, database, log, clock, PrincipalMint(signing_key, clock), ingest)
     for step in service.on_stop:
         await step()
     await log.close()
