@@ -27,7 +27,7 @@ from shared.pricebook.pricebook import Pricebook
 from shared.redis import Redis
 from shared.runtime.front import RenderMetrics
 from shared.runtime.service import Service, Worker
-from shared.web.client import HttpUpstream
+from shared.web.http_upstream import HttpUpstream
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 
 

@@ -13,6 +13,7 @@ OPERATOR_SCOPES: Final = (*CUSTOMER_SCOPES, SCOPE_OPERATOR)
 
 _RANDOM_BYTES = 24
 _SHOWN_CHARS = len(KEY_PREFIX) + 8
+_HELD = re.compile(rf"{KEY_PREFIX}[0-9a-fA-F]{{{_SHOWN_CHARS - len(KEY_PREFIX) + 1}}}")
 _PLAIN = re.compile(rf"{KEY_PREFIX}[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
 
 
@@ -47,3 +48,8 @@ def read_api_key(plain: str) -> ApiKey:
     if not _PLAIN.fullmatch(plain):
         raise ValueError(f"not an API key: expected {KEY_PREFIX} and {2 * _RANDOM_BYTES} hex digits")
     return ApiKey(plain, hashlib.sha256(plain.encode()).digest(), plain[:_SHOWN_CHARS])
+
+
+def holds_api_key(text: str) -> bool:
+    """Whether more of a key than its prefix stands somewhere in a text."""
+    return _HELD.search(text) is not None

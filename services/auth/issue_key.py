@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from services.auth.announce import note_change
 from services.auth.api_keys import ApiKey, new_api_key
-from services.auth.audit import Action, Actor, record_audit
+from services.auth.audit import Actor, record_audit
 from services.auth.store.api_keys import Origin, insert_api_key
 from services.auth.store.outbox import OutboxEvent
 from shared.ids import uuid7
@@ -32,7 +32,6 @@ async def issue_key(
     at: datetime,
     expires_at: datetime | None = None,
     key: ApiKey | None = None,
-    action: Action = "key.created",
     replaces: UUID | None = None,
     origin: Origin = "made",
 ) -> IssuedKey:
@@ -47,8 +46,7 @@ async def issue_key(
         at: now.
         expires_at: when it ends; None is never.
         key: one that somebody has already; a new one by default.
-        action: what the audit log calls this.
-        replaces: the key that it takes the place of; the event names that one as well.
+        replaces: the key that it takes the place of, where it does; the event names that one as well.
         origin: how it comes about.
     """
     key, key_id = key or new_api_key(), uuid7()
@@ -64,16 +62,15 @@ async def issue_key(
         expires_at=expires_at,
         origin=origin,
     )
-    facts: dict[str, Any] = {
+    facts = {
         "name": name,
         "prefix": key.prefix,
         "scopes": list(scopes),
         "expires_at": expires_at,
     }
-    if replaces is not None:
-        facts["replaces"] = replaces
-    await record_audit(connection, by, action, account_id=account_id, at=at, target_id=key_id, after=facts)
-    event = await note_change(
-        connection, account_id, at, [key_id] if replaces is None else [key_id, replaces]
+    await record_audit(
+        connection, by, "key.created", account_id=account_id, at=at, target_id=key_id, after=facts
     )
+    changed = [key_id] if replaces is None else [key_id, replaces]
+    event = await note_change(connection, account_id, at, changed)
     return IssuedKey(key_id, key, event)

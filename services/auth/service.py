@@ -5,6 +5,7 @@ from typing import Final
 
 from services.auth.admin import AccountAdmin
 from services.auth.announce import KeyChanges
+from services.auth.keys import AccountKeys
 from services.auth.login import Login
 from services.auth.mail.carriers import build_carrier
 from services.auth.mail.letters import Letters
@@ -16,6 +17,7 @@ from services.auth.reset import PasswordReset
 from services.auth.routes.admin import build_admin_routes
 from services.auth.routes.audit import build_audit_routes
 from services.auth.routes.cookies import SessionCookie
+from services.auth.routes.keys import build_key_routes
 from services.auth.routes.login import build_login_route
 from services.auth.routes.register import build_register_routes
 from services.auth.routes.reset import build_reset_routes
@@ -86,6 +88,7 @@ def build_auth(
         *build_reset_routes(reset),
         *build_session_routes(sessions, Profile(database, changes, clock), cookie),
         *build_admin_routes(AccountAdmin(database, changes, clock)),
+        *build_key_routes(AccountKeys(database, changes, clock, settings.keys_per_account)),
         *build_audit_routes(AuditLog(database)),
         build_verify_route(KeyVerification(database, sessions, clock)),
     ]

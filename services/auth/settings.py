@@ -31,6 +31,7 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
         smtp_from: whom mail comes from: an address, or a name and an address in angle brackets.
         mail_folder: where mail is put while there is no server for it; empty for nowhere.
         logins_per_email: wrong passwords that one email address may be tried with in any 60 s.
+        keys_per_account: API keys that live at a time in one account.
     """
 
     public_url: str = "http://127.0.0.1:8080"
@@ -43,6 +44,7 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_hours: _AtLeastOne = 168
     attempts_per_client: _AtLeastOne = 30
     logins_per_email: _AtLeastOne = 10
+    keys_per_account: _AtLeastOne = 100
     smtp_host: str = ""
     smtp_port: int | None = None
     smtp_user: str = ""

@@ -17,7 +17,7 @@ from shared.event_log.port import EventLog, TopicState
 from shared.postgres import MigrationError, list_pending, open_database
 from shared.redis import open_redis
 from shared.runtime.front import HEALTH_PATH, Checks
-from shared.web.client import HttpUpstream
+from shared.web.http_upstream import HttpUpstream
 
 Status = Literal["ok", "note", "problem"]
 

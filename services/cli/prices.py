@@ -10,7 +10,8 @@ from shared.clock import SystemClock
 from shared.event_log.port import EventLog
 from shared.postgres import open_database
 from shared.pricebook.pricebook import Pricebook
-from shared.web.client import AsgiUpstream, HttpUpstream
+from shared.web.client import AsgiUpstream
+from shared.web.http_upstream import HttpUpstream
 from shared.web.principal import PrincipalVerifier
 
 

@@ -13,6 +13,7 @@ import click
 import uvloop
 
 from services.cli.event_log import build_trimmers, open_event_log
+from services.cli.public_port import listen_publicly
 from services.cli.settings import ProcessSettings
 from services.cli.signals import leave
 from services.cli.version import VERSION
@@ -38,6 +39,7 @@ from shared.runtime.front import Front, MetricsOnly
 from shared.runtime.listen import ListenError, listen
 from shared.runtime.run import run_process
 from shared.runtime.service import Service
+from shared.runtime.tls import CertificateError
 from shared.runtime.waiting import wait_for
 from shared.settings import SettingsError
 from shared.telemetry.export import export_telemetry, render_metrics
@@ -93,11 +95,15 @@ def run_one(name: str, process: Process, settings: ProcessSettings) -> None:
             )
         )
 
-    front = Front(render_metrics, public=name == "gateway")
+    is_public = name == "gateway"
+    front = Front(render_metrics, public=is_public)
     try:
+        listening = (
+            listen_publicly(front, settings) if is_public else listen(front, settings.host, settings.port)
+        )
         with export_telemetry(name, VERSION):
-            uvloop.run(run_process(front, prepare, host=settings.host, port=settings.port))
-    except (MigrationError, SigningKeyError, ListenError, SettingsError) as error:
+            uvloop.run(run_process(front, prepare, listening=listening))
+    except (MigrationError, SigningKeyError, ListenError, CertificateError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
 
 

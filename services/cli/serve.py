@@ -15,6 +15,7 @@ from services.cli.data_dir import hold_data_dir
 from services.cli.embedded_postgres import run_embedded_postgres
 from services.cli.event_log import build_trimmers, open_event_log
 from services.cli.process import run_one
+from services.cli.public_port import listen_publicly
 from services.cli.settings import ProcessSettings, load_settings
 from services.cli.signals import leave
 from services.cli.version import VERSION
@@ -33,6 +34,7 @@ from shared.runtime.front import MetricsOnly
 from shared.runtime.listen import ListenError, listen
 from shared.runtime.run import run_services
 from shared.runtime.service import Service
+from shared.runtime.tls import CertificateError
 from shared.settings import SettingsError
 from shared.telemetry.export import export_telemetry, render_metrics
 from shared.telemetry.logs import configure_logs
@@ -59,7 +61,7 @@ def serve(name: str | None) -> None:
         try:
             with export_telemetry("serve", VERSION):
                 uvloop.run(_serve(settings, url))
-        except (MigrationError, SigningKeyError, ListenError, SettingsError) as error:
+        except (MigrationError, SigningKeyError, ListenError, CertificateError, SettingsError) as error:
             raise click.ClickException(str(error)) from error
         except UnavailableError as error:
             raise click.ClickException(f"{error.detail} {error.__cause__ or ''}".strip()) from error
@@ -109,9 +111,7 @@ async def _serve(settings: ProcessSettings, url: str) -> None:
         trimming = Service(name="trimming", workers=build_trimmers(settings, database))
         await run_services(
             (*deployment.services, trimming),
-            app=deployment.app,
-            host=settings.host,
-            port=settings.port,
+            listening=listen_publicly(deployment.app, settings),
             on_ready=lambda: _announce(settings.address, key_file, new_key),
         )
 

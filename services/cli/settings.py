@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from services.auth.settings import AuthSettings
+from services.gateway.cors import Cors
 from services.gateway.settings import GatewaySettings
 from services.receipts.policy import parse_policy
 from services.receipts.settings import ReceiptsSettings
@@ -29,6 +30,9 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         host: address to listen on.
         port: port to listen on.
         data_dir: holds everything that must survive: the embedded database, the operator's key, signing keys.
+        tls_certificate_file: PEM, the chain with our own certificate first: the public port speaks HTTPS.
+        tls_key_file: PEM, its private key, not encrypted.
+        max_connections: clients' connections that the public port holds at a time.
         public_url: where people reach this deployment; the address it listens on by default.
         database_url: replaces the embedded Postgres.
         kafka_bootstrap: replaces the event log in Postgres: `host:port`, several with commas.
@@ -63,6 +67,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         smtp_password: likewise.
         smtp_security: `starttls`, `tls` from the first byte, or `none`.
         smtp_from: whom mail comes from.
+        keys_per_account: API keys that live at a time in one account.
+        cors_origins: sites whose scripts may read answers; none by default.
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
             data directory by default. A new one rotates the key.
         receipts_log_origin: the name of the log of receipts; empty for one made from the first signing key.
@@ -77,6 +83,9 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8080
     data_dir: str = "./data"
+    tls_certificate_file: str | None = None
+    tls_key_file: str | None = None
+    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 10_000
     public_url: str | None = None
     database_url: str | None = None
     kafka_bootstrap: str | None = None
@@ -106,6 +115,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_password: str = ""
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     smtp_from: str = ""
+    keys_per_account: Annotated[int, msgspec.Meta(ge=1)] = 100
+    cors_origins: tuple[str, ...] = ()
     receipts_signing_seed: str = ""
     receipts_log_origin: str = ""
     receipts_witnesses: tuple[str, ...] = ()
@@ -117,7 +128,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     def address(self) -> str:
         """The URL at which this machine reaches the process; of all its addresses, the local one."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self.port}"
+        scheme = "http" if self.tls_certificate_file is None else "https"
+        return f"{scheme}://{host}:{self.port}"
 
     @property
     def urls(self) -> dict[str, str]:
@@ -145,6 +157,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             smtp_password=self.smtp_password,
             smtp_security=self.smtp_security,
             smtp_from=self.smtp_from,
+            keys_per_account=self.keys_per_account,
         )
 
     @property
@@ -154,6 +167,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             public_url=self.public_url or self.address,
             anonymous_requests_per_minute=self.anonymous_requests_per_minute,
             trusted_proxies=self.trusted_proxies,
+            cors_origins=self.cors_origins,
         )
 
     @property
@@ -201,6 +215,12 @@ def load_settings() -> ProcessSettings:
         )
     if bool(settings.smtp_user) != bool(settings.smtp_password):
         faults.append("LLMRING_SMTP_USER, LLMRING_SMTP_PASSWORD: must be set together")
+    try:
+        Cors(settings.cors_origins)
+    except ValueError as error:
+        faults.append(f"LLMRING_CORS_ORIGINS: {error}")
+    if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
+        faults.append("LLMRING_TLS_CERTIFICATE_FILE and LLMRING_TLS_KEY_FILE: give both or neither")
     try:
         parse_policy(settings.receipts)
     except ValueError as error:

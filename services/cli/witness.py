@@ -21,7 +21,7 @@ from services.witness.state import State
 from shared.clock import SystemClock
 from shared.errors import UnavailableError
 from shared.proofs.tlog.note import NoteError, VerifierKey
-from shared.runtime.listen import ListenError
+from shared.runtime.listen import ListenError, listen
 from shared.runtime.run import run_services
 from shared.runtime.service import Service
 from shared.telemetry.logs import configure_logs
@@ -114,9 +114,7 @@ def serve(
         uvloop.run(
             run_services(
                 (Service(name="witness", app=app),),
-                app=app,
-                host=host,
-                port=port,
+                listening=listen(app, host, port),
                 on_ready=lambda: click.echo(f"{opened.verifier.text} answers at http://{host}:{port}"),
             )
         )

@@ -6,7 +6,7 @@ a framework: a framework's handler costs more than all of this together (docs/ad
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import count
 from time import perf_counter
 from typing import Any, Final, Protocol, cast
@@ -14,17 +14,20 @@ from typing import Any, Final, Protocol, cast
 from litestar.types import HTTPScope, Receive, Scope, Send
 
 from services.gateway.admit import Admission
+from services.gateway.cors import ALLOWED, Cors
 from services.gateway.guards import require_json
 from services.gateway.limits import AddressLimits
 from services.gateway.requests import (
     COOKIE,
+    ORIGIN,
     REQUEST_ID,
     TRACEPARENT,
+    Header,
     is_sane_request_id,
     read_headers,
     trace_headers,
 )
-from services.gateway.responses import Reply
+from services.gateway.responses import STRICT_TRANSPORT, Reply
 from services.gateway.routes import RouteTable
 from shared.clock import Clock
 from shared.errors import LLMRingError, MethodNotAllowedError, NotFoundError, UnavailableError
@@ -64,6 +67,7 @@ class Door:
         routes: the routing table.
         admission: authenticates and limits.
         addresses: tells the client's address.
+        cors: tells browsers who may read the answers.
         pages: what the gateway answers itself, by path without a slash at the end.
         methods: what OPTIONS is answered from.
         clock: gives each request its instant.
@@ -75,6 +79,7 @@ class Door:
         routes: RouteTable,
         admission: Admission,
         addresses: AddressLimits,
+        cors: Cors,
         pages: Mapping[bytes, Page],
         methods: Methods,
         clock: Clock,
@@ -83,6 +88,7 @@ class Door:
         self._exact = routes.exact
         self._admission = admission
         self._addresses = addresses
+        self._cors = cors
         self._pages = pages
         self._methods = methods
         self._clock = clock
@@ -104,7 +110,8 @@ class Door:
         if request_id is None or not is_sane_request_id(request_id):
             request_id = b"%s-%08x" % (self._id_prefix, next(self._ids))
         peer = scope["client"]
-        client = self._addresses.client_of(peer[0] if peer else "", found)
+        address = peer[0] if peer else ""
+        client = self._addresses.client_of(address, found)
         kept.append((b"x-request-id", request_id))
         kept.append((b"x-forwarded-for", client.encode()))
         span = start_span(scope["method"], Kind.SERVER, found[TRACEPARENT], root=True)
@@ -112,8 +119,14 @@ class Door:
         handled = current_headers.set(kept)
         passed_on: Any = {**scope, "headers": kept}
         reply = Reply(send, request_id, without_body=scope["method"] == "HEAD")
+        if self._addresses.is_https(scope.get("scheme", ""), address, found):
+            reply.added.append(STRICT_TRANSPORT)
+        reply.added += self._cors.headers_for(found[ORIGIN])
         try:
-            await self._serve(passed_on, receive, found, client, reply)
+            if scope["method"] == "OPTIONS" and self._cors.is_preflight(found[ORIGIN], kept):
+                await _send_empty(reply, ALLOWED)
+            else:
+                await self._serve(passed_on, receive, found, client, reply)
         except ClientGoneError:
             return
         except LLMRingError as error:
@@ -186,7 +199,11 @@ async def _tell_methods(methods: tuple[str, ...], reply: Reply) -> None:
     """Answer OPTIONS (RFC 9110, 9.3.7), which needs no key and reaches no service."""
     if not methods:
         raise NotFoundError(_NOWHERE)
-    await reply.send({"type": "http.response.start", "status": 204, "headers": [_allow(methods)]})
+    await _send_empty(reply, [_allow(methods)])
+
+
+async def _send_empty(reply: Reply, headers: Iterable[Header]) -> None:
+    await reply.send({"type": "http.response.start", "status": 204, "headers": headers})
     await reply.send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

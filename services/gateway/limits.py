@@ -7,9 +7,9 @@ and apart from that: a flood of anonymous requests behind the same address does 
 from functools import lru_cache
 from typing import Final
 
-from services.gateway.requests import FORWARDED_FOR, Header
+from services.gateway.requests import FORWARDED_FOR, FORWARDED_PROTO, Header
 from services.gateway.settings import GatewaySettings
-from shared.limits.address import bucket_key, client_address, parse_trusted_proxies
+from shared.limits.address import bucket_key, client_address, is_trusted, parse_trusted_proxies
 from shared.limits.port import WINDOW_S, Decision, RateLimiter
 
 _ANONYMOUS: Final = "anonymous:"
@@ -34,6 +34,13 @@ class AddressLimits:
         if forwarded_for is None or not self._trusted:
             return peer
         return client_address(peer, forwarded_for.decode("latin-1"), self._trusted)
+
+    def is_https(self, scheme: str, peer: str, found: list[bytes | None]) -> bool:
+        """Whether the client speaks HTTPS: to this process, or to a trusted proxy that says so."""
+        if scheme == "https":
+            return True
+        told = found[FORWARDED_PROTO]
+        return told is not None and told.lower() == b"https" and is_trusted(peer, self._trusted)
 
     async def count_anonymous(self, address: str, now: float) -> Decision:
         """Count a request without a key."""

@@ -22,12 +22,14 @@ TRACEPARENT: Final = 3
 TRACESTATE: Final = 4
 FORWARDED_FOR: Final = 5
 CONNECTION: Final = 6
-COOKIE: Final = 7
-CONTENT_TYPE: Final = 8
-CONTENT_LENGTH: Final = 9
-TRANSFER_ENCODING: Final = 10
+FORWARDED_PROTO: Final = 7
+COOKIE: Final = 8
+CONTENT_TYPE: Final = 9
+CONTENT_LENGTH: Final = 10
+TRANSFER_ENCODING: Final = 11
+ORIGIN: Final = 12
 
-_PLACES: Final = 11
+_PLACES: Final = 13
 _FIRST_KEPT: Final = CONTENT_TYPE
 _DROPPED: Final = -1
 
@@ -40,10 +42,12 @@ _PLACE: Final[dict[bytes, int]] = {
     b"tracestate": TRACESTATE,
     b"x-forwarded-for": FORWARDED_FOR,
     b"connection": CONNECTION,
+    b"x-forwarded-proto": FORWARDED_PROTO,
     b"cookie": COOKIE,
     b"content-type": CONTENT_TYPE,
     b"content-length": CONTENT_LENGTH,
     b"transfer-encoding": TRANSFER_ENCODING,
+    b"origin": ORIGIN,
 } | dict.fromkeys(
     (
         b"expect",
@@ -58,7 +62,6 @@ _PLACE: Final[dict[bytes, int]] = {
         b"x-forwarded-host",
         b"x-forwarded-port",
         b"x-forwarded-prefix",
-        b"x-forwarded-proto",
         b"x-forwarded-user",
         b"x-real-ip",
         b"cf-connecting-ip",

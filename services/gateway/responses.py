@@ -17,6 +17,9 @@ _SECURITY: Final = (
     (b"x-frame-options", b"DENY"),
 )
 
+STRICT_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
+"""Over HTTPS alone (RFC 6797, 7.2): the browser asks this host by HTTPS only, for a year."""
+
 _OURS: Final = 0
 _CACHE: Final = 1
 _POLICY: Final = 2
@@ -33,11 +36,15 @@ _KIND: Final[dict[bytes, int]] = {
         b"x-content-type-options",
         b"referrer-policy",
         b"x-frame-options",
+        b"strict-transport-security",
         b"x-ratelimit-limit",
         b"x-ratelimit-remaining",
         b"x-ratelimit-reset",
         b"ratelimit",
         b"ratelimit-policy",
+        b"access-control-allow-origin",
+        b"access-control-allow-credentials",
+        b"access-control-expose-headers",
         # Of one connection (RFC 9110, 7.6.1), or set by the server that the client sees.
         b"connection",
         b"keep-alive",

@@ -38,6 +38,7 @@ class Row(NamedTuple):
             a GET is not safe (RFC 9110, 9.2.1).
         patience: how long a service may be silent before its answer is given up; None as a rule.
         takes_json: a body that claims to be something else is refused.
+        counts_once: a POST to the path itself with an `Idempotency-Key` may arrive twice, and counts once.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Row(NamedTuple):
     head_as_get: bool = True
     patience: timedelta | None = None
     takes_json: bool = True
+    counts_once: bool = False
 
 
 ROWS: Final = (
@@ -56,10 +58,10 @@ ROWS: Final = (
     Row(
         "/registry/versions", "registry", Access.REQUIRED, open_to=("GET", "HEAD"), patience=LONGEST_PATIENCE
     ),
-    Row("/api/v1/log", "ingest", Access.REQUIRED, below=True),
+    Row("/api/v1/log", "ingest", Access.REQUIRED, below=True, counts_once=True),
     Row("/api/v1/logs", "ingest", Access.REQUIRED, below=True),
     Row("/api/v1/stats", "ingest", Access.REQUIRED),
-    Row("/api/v1/receipts", "receipts", Access.REQUIRED, below=True),
+    Row("/api/v1/receipts", "receipts", Access.REQUIRED, below=True, counts_once=True),
     Row("/api/v1/receipts/verify", "receipts", Access.REQUIRED, open_to=("POST",)),
     Row("/api/v1/receipts/public-keys.json", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
     Row("/api/v1/receipts/public-key.pem", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
@@ -78,6 +80,7 @@ ROWS: Final = (
     Row("/api/v1/auth/me", "auth", Access.REQUIRED),
     Row("/api/v1/auth/logout", "auth", Access.REQUIRED),
     Row("/api/v1/auth/regenerate-api-key", "auth", Access.REQUIRED),
+    Row("/api/v1/keys", "auth", Access.REQUIRED, below=True),
     Row("/api/v1/audit", "auth", Access.REQUIRED),
     Row("/api/v1/admin", "auth", Access.REQUIRED, below=True, patience=LONGEST_PATIENCE),
     Row("/api/v1/admin/usage", "ingest", Access.REQUIRED, below=True, patience=LONGEST_PATIENCE),
@@ -103,7 +106,9 @@ class Target:
 
     def __init__(self, row: Row, upstream: Upstream) -> None:
         self.row = row
-        self.forward: Forward = functools.partial(upstream.forward, patience=row.patience)
+        self.forward: Forward = functools.partial(
+            upstream.forward, patience=row.patience, keyed_path=row.path if row.counts_once else None
+        )
         self.access = row.access
         self.open_to = frozenset(row.open_to)
         self.head_as_get = row.head_as_get

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from services.gateway.admit import Admission
+from services.gateway.cors import Cors
 from services.gateway.document import Document
 from services.gateway.door import Door, Page
 from services.gateway.health import HealthCheck, Probe, build_local_probe, build_remote_probe, show_alive
@@ -54,7 +55,7 @@ def build_gateway(
         metrics: answers the public `/metrics`; None leaves that path out.
 
     Raises:
-        ValueError: an upstream is missing, or the trusted proxies are wrong.
+        ValueError: an upstream is missing, or the trusted proxies or the origins are wrong.
     """
     missing = [name for name in SERVICES if name not in upstreams]
     if missing:
@@ -79,8 +80,11 @@ def build_gateway(
         pages[b"/metrics"] = metrics
     door = Door(
         routes=routes,
-        admission=Admission(keyring, SessionCookies(settings.public_url), key_limiter, addresses),
+        admission=Admission(
+            keyring, SessionCookies(settings.public_url, settings.cors_origins), key_limiter, addresses
+        ),
         addresses=addresses,
+        cors=Cors(settings.cors_origins),
         pages=pages,
         methods=document,
         clock=clock,

@@ -117,7 +117,7 @@ async def append_receipts(
             if index % STORED_AT_ONCE == 0 or index == len(drafts):
                 await storing.store(rows)
     if rows:
-        await update_sequences(connection, {row.account_id: sequences[row.account_id] for row in rows})
+        await update_sequences(connection, sequences)
         announcing = asyncio.create_task(event_log.append(RECEIPTS_ISSUED, events))
         try:
             # Last of all: every issuer waits for the log, so it is held no longer than need be.

@@ -101,13 +101,8 @@ class Issuer:
             return [], []
         sequences = await lock_sequences(connection, {account_id for account_id, _, _ in drafts})
         # Asked under the accounts' locks, so that the answer still holds when the receipts are inserted.
-        newest = await list_newest(connection, {(account_id, log_id) for account_id, log_id, _ in drafts})
-        fresh: list[Draft] = []
-        for (account_id, log_id, revision), (draft, _) in drafts.items():
-            before = newest.get((account_id, log_id))
-            if before is None or before.revision < revision:
-                newest[account_id, log_id] = Newest(revision, draft.receipt_id)
-                fresh.append(_supersede(draft, before))
+        newest = await list_newest(connection, [(account_id, log_id) for account_id, log_id, _ in drafts])
+        fresh = _find_fresh(drafts, newest)
         if not fresh:
             return [], []
         rows, refused = await append_receipts(
@@ -124,6 +119,21 @@ class Issuer:
             for draft, reason in refused
             if draft.log_id is not None
         ]
+
+
+def _find_fresh(
+    drafts: dict[Revision, tuple[Draft, StoredRecord]], newest: dict[tuple[UUID, UUID], Newest]
+) -> list[Draft]:
+    """Those that have no receipt yet, each with the name of the one that it supersedes."""
+    if not newest and not any(draft.revision for draft, _ in drafts.values()):
+        return [draft for draft, _ in drafts.values()]  # nearly always
+    fresh: list[Draft] = []
+    for (account_id, log_id, revision), (draft, _) in drafts.items():
+        before = newest.get((account_id, log_id))
+        if before is None or before.revision < revision:
+            newest[account_id, log_id] = Newest(revision, draft.receipt_id)
+            fresh.append(_supersede(draft, before))
+    return fresh
 
 
 def _supersede(draft: Draft, before: Newest | None) -> Draft:

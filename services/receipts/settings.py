@@ -28,7 +28,7 @@ class ReceiptsSettings(msgspec.Struct, frozen=True, kw_only=True):
     rotation_overlap_s: int = 86_400
     issue_wait_ms: int = 2_000
     max_skew_s: int = 300
-    issuer_batch: int = 500
+    issuer_batch: int = 1_000
     log_origin: str = ""
     witnesses: tuple[str, ...] = ()
     witness_quorum: int | None = None

@@ -52,7 +52,7 @@ def client_address(peer: str, forwarded_for: str | None, trusted_proxies: Sequen
         The first address from the right that is no trusted proxy, or the leftmost one when all are. The peer
         itself when it is no trusted proxy, or when the text up to that point is not a list of addresses.
     """
-    if not forwarded_for or not trusted_proxies or not _is_trusted(_parse(peer), trusted_proxies):
+    if not forwarded_for or not is_trusted(peer, trusted_proxies):
         return peer
     if len(forwarded_for) > _MAX_HEADER_CHARS:
         return peer
@@ -78,6 +78,11 @@ def bucket_key(address: str) -> str:
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((int(parsed) >> _IPV6_PREFIX << _IPV6_PREFIX, _IPV6_PREFIX)))
     return address if parsed is None else str(parsed)
+
+
+def is_trusted(peer: str, trusted_proxies: Sequence[Network]) -> bool:
+    """Whether the other end of a connection is one of our own proxies."""
+    return bool(trusted_proxies) and _is_trusted(_parse(peer), trusted_proxies)
 
 
 def _is_trusted(address: IPv4Address | IPv6Address | None, networks: Sequence[Network]) -> bool:

@@ -7,11 +7,14 @@ from typing import Final
 
 from redis.exceptions import NoScriptError
 
+from shared.breaker import Breaker
 from shared.errors import UnavailableError
-from shared.redis.breaker import Breaker
 from shared.redis.connections import Answer, Argument, Connections
 
 DEFAULT_TIME_LIMIT: Final = timedelta(milliseconds=50)
+
+FAILURES_IN_A_ROW: Final = 3
+"""After this many Redis is taken for away. Each of them may have cost a request the whole time limit."""
 
 _PROBE_CONNECT_S: Final = 0.5
 """No request waits for a probe, and its connection serves the next one: TLS and login may take long."""
@@ -45,7 +48,7 @@ class Redis:
         if self._limit_s <= 0:
             raise ValueError("time_limit must be more than 0")
         self._connections = Connections(url)
-        self._breaker = Breaker("Redis", self._probe)
+        self._breaker = Breaker("Redis", self._probe, failures=FAILURES_IN_A_ROW)
         self._closed = False
 
     @property

@@ -1,77 +1,139 @@
-"""uvicorn's HTTP/1.1, with bounds on what has not become a request yet.
+"""uvicorn's HTTP/1.1, with bounds on what has not become a request yet and on answers that nobody takes.
 
-Without them a header that never ends is memory without end, and a body that never comes is a connection,
-and a waiting handler, for ever.
+Without them a header that never ends is memory without end; a body that never comes, or a client that never
+reads, is a connection and a waiting handler for ever.
 """
 
 import asyncio
-from typing import Any
+from os import urandom
+from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-MAX_HEAD_BYTES = 64 * 1024
-REQUEST_S = 60.0
+from shared.runtime.connections import Connections
+from shared.web.problems import TYPE_PREFIX, Problem
 
-_BODY = (
-    b'{"type":"https://llmring.ai/problems/too-large","title":"The header is too large","status":431,'
-    b'"detail":"The header of the request is larger than 65536 bytes.","instance":""}'
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_HEADERS: Final = 128
+FIRST_BYTE_S: Final = 60.0
+HEAD_S: Final = 15.0
+BODY_S: Final = 60.0
+STALLED_S: Final = 60.0
+
+_NOT_HTTP: Final = (400, "malformed-request", "The request is malformed", "This is not HTTP/1.1.")
+_LARGE_HEAD: Final = (
+    431,
+    "too-large",
+    "The header is too large",
+    f"The request's header is larger than {MAX_HEAD_BYTES} bytes, or has more than {MAX_HEADERS} fields.",
 )
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
-    b"content-type: application/problem+json\r\ncontent-length: %d\r\n\r\n" % len(_BODY) + _BODY
+_TOO_MANY: Final = (
+    503,
+    "unavailable",
+    "Temporarily unavailable",
+    "There are too many connections: try again later.",
 )
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection: a request arrives whole in `request_s`, its head in `MAX_HEAD_BYTES` (RFC 6585, 5)."""
+    """One connection, bounded in size, in time and in how many others there are.
 
-    request_s = REQUEST_S
+    The head of a request has `MAX_HEAD_BYTES` and `MAX_HEADERS` at most (RFC 6585, 5), and `head_s` from its
+    first byte; its body has `body_s`. An answer of which nothing is taken for `stalled_s` is given up.
+    """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own arguments
+    first_byte_s = FIRST_BYTE_S
+    head_s = HEAD_S
+    body_s = BODY_S
+    stalled_s = STALLED_S
+
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401 - uvicorn's own arguments
+        held: Connections | None = None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._held = held
+        self._peer: str | None = None
         self._arriving = True
         self._in_head = True
-        self._head_bytes = 0
+        self._begun_s: float | None = None
+        self._chunk_bytes = self._head_bytes = 0
+        self._fault = _NOT_HTTP
         self._deadline: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for the first request."""
         super().connection_made(transport)
-        self._arm()
+        if self._held is not None:
+            peer = self.client[0] if self.client else ""
+            if not self._held.take(peer):
+                self._fault = _TOO_MANY
+                self.send_400_response("")
+                return
+            self._peer = peer
+        self._arm(self.first_byte_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._disarm()
+        self.resume_writing()
+        if self._held is not None and self._peer is not None:
+            self._held.give_back(self._peer)
+            self._peer = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and look whether a request is still on its way."""
+        if self.transport.is_closing():
+            return
+        self._chunk_bytes = len(data)
+        self._head_bytes += self._chunk_bytes
         super().data_received(data)
         if not self._arriving:
             self._disarm()
-            return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
-        self._arm()
+        elif self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._fault = _LARGE_HEAD
+            self.send_400_response("")
+        elif self._begun_s is not None:
+            self._arm(self._begun_s)
+        self._begun_s = None
 
     def on_message_begin(self) -> None:
         """The parser has seen the first byte of a request."""
         self._arriving = self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = 0  # what came before it in the same chunk is not its own: the chunk is not counted
+        self._begun_s = self.head_s
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The parser has seen the whole head."""
         self._in_head = False
+        self._begun_s = self.body_s
+        if len(self.headers) > MAX_HEADERS or (
+            self._head_bytes + self._chunk_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES
+        ):
+            self._fault = _LARGE_HEAD
+            raise ValueError("the header is too large")  # the parser stops, and `send_400_response` is called
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The parser has seen the whole request."""
         self._arriving = False
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - as uvicorn has it
+        """Refuse what was sent, as a problem document, and end the connection.
+
+        An earlier request that is still being answered loses its answer: nobody may take this one for it.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started):
+            self.transport.write(_refusal(*self._fault))
+        self.transport.close()
 
     def shutdown(self) -> None:
         """End a connection whose request has not arrived whole; what has will be answered."""
@@ -80,11 +142,46 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    def _arm(self) -> None:
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self.request_s, self.transport.close)
+    def pause_writing(self) -> None:
+        """The client takes less than is sent: wait for it, but not for ever."""
+        super().pause_writing()
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(self.stalled_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has taken it."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(seconds, self.transport.close)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _refusal(status: int, kind: str, title: str, detail: str) -> bytes:
+    request_id = urandom(12).hex()
+    problem = Problem(
+        type=TYPE_PREFIX + kind,
+        title=title,
+        status=status,
+        detail=detail,
+        instance="",
+        request_id=request_id,
+    )
+    body = msgspec.json.encode(problem)
+    retry = b"retry-after: 5\r\n" if status == 503 else b""
+    head = (
+        b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n"
+        b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nx-request-id: %s\r\n"
+    )
+    return STATUS_LINE[status] + head % (len(body), request_id.encode()) + retry + b"\r\n" + body

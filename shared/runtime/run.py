@@ -12,13 +12,11 @@ import logging
 import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
-from litestar.types import ASGIApp
-
 from shared.runtime.front import Front
-from shared.runtime.listen import DRAIN_S, Listener, listen
+from shared.runtime.listen import DRAIN_S, Listener
 from shared.runtime.service import Service, Worker
 from shared.runtime.waiting import wait_for
 
@@ -30,22 +28,18 @@ T = TypeVar("T")
 async def run_services(
     services: Sequence[Service],
     *,
-    app: ASGIApp,
-    host: str,
-    port: int,
+    listening: AbstractAsyncContextManager[Listener],
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Run services that share this process until SIGTERM or SIGINT, then drain them.
 
     Args:
         services: started in this order, stopped in the reverse one.
-        app: what answers on `host:port`.
-        host: address to listen on.
-        port: port to listen on.
+        listening: from `listen`; entered when the services have started.
         on_ready: called once when requests are answered.
     """
     stop = _stop_on_signal()
-    async with _started(services), _working(services), listen(app, host, port) as listener:
+    async with _started(services), _working(services), listening as listener:
         on_ready()
         await listener.wait(stop)
 
@@ -53,9 +47,7 @@ async def run_services(
 async def run_process(
     front: Front,
     prepare: Callable[[AsyncExitStack], Awaitable[Service]],
-    *,
-    host: str,
-    port: int,
+    listening: AbstractAsyncContextManager[Listener],
 ) -> None:
     """Run one service as a process of its own until SIGTERM or SIGINT, then drain it.
 
@@ -63,14 +55,13 @@ async def run_process(
     `front` tells that it is not ready before `prepare` and the service's own start are done.
 
     Args:
-        front: answers on `host:port`.
+        front: answers where `listening` listens.
         prepare: builds the service; what must be closed at the end goes onto the stack. It may wait for
             dependencies for as long as they are away; a signal ends that.
-        host: address to listen on.
-        port: port to listen on.
+        listening: from `listen`; entered at once.
     """
     stop = _stop_on_signal()
-    async with AsyncExitStack() as resources, listen(front, host, port) as listener:
+    async with AsyncExitStack() as resources, listening as listener:
         service = await _unless(stop, prepare(resources))
         if service is None:
             return

@@ -71,6 +71,41 @@ UNWITNESSED_SECONDS: Final = Gauge(
     registry=REGISTRY,
 )
 
+TLS_RENEWAL_FAILED: Final = Gauge(
+    "llmring_tls_renewal_failed",
+    "1 while the certificate files hold something that cannot be used, and an older certificate is in use.",
+    registry=REGISTRY,
+)
+CONNECTIONS: Final = Gauge(
+    "llmring_http_connections",
+    "Connections of clients that are open at the public port.",
+    registry=REGISTRY,
+)
+CONNECTIONS_REFUSED: Final = Counter(
+    "llmring_http_connections_refused_total",
+    "Connections that were closed at once since there were too many, altogether or of that client.",
+    registry=REGISTRY,
+)
+
+UPSTREAM_AWAY: Final = Gauge(
+    "llmring_upstream_away",
+    "1 while the circuit to a service is open: nothing is sent to it but a probe, twice a second.",
+    ["upstream"],
+    registry=REGISTRY,
+)
+UPSTREAM_FAILURES: Final = Counter(
+    "llmring_upstream_failures_total",
+    "Requests to a service that got no answer: nobody was there, the connection broke, or it was silent.",
+    ["upstream"],
+    registry=REGISTRY,
+)
+UPSTREAM_REPEATS: Final = Counter(
+    "llmring_upstream_repeats_total",
+    "Those of them that were sent once more, since that could not do anything twice.",
+    ["upstream"],
+    registry=REGISTRY,
+)
+
 APPEND_SECONDS: Final = Histogram(
     "llmring_event_log_append_duration_seconds",
     "How long one store in the event log took, from sending a batch of appends to its durable "

@@ -1,18 +1,15 @@
-"""Calls from one service to another: in process or over HTTP, behind one interface.
+"""Calls from one service to another, behind one interface: in this process, or over HTTP (`http_upstream`).
 
 A problem document that comes back is raised as the same typed error that the other side raised.
 """
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple, Protocol, cast
 
-import aiohttp
 import msgspec
 from litestar.types import ASGIApp, HTTPRequestEvent, HTTPScope, Message, Receive, Scope, Send
-from yarl import URL
 
 from shared import errors
 from shared.errors import Fault, Kind, LLMRingError, UnavailableError
@@ -56,12 +53,19 @@ class Upstream(Protocol):
     """Another service, wherever it runs."""
 
     async def forward(
-        self, scope: Scope, receive: Receive, send: Send, *, patience: timedelta | None = None
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        patience: timedelta | None = None,
+        keyed_path: str | None = None,
     ) -> None:
         """Pass one HTTP request on and stream its answer back.
 
         Args:
             patience: the longest silence of the other side, `LONGEST_PATIENCE` at most; None is the default.
+            keyed_path: where a POST with an `Idempotency-Key` may be sent twice, since it counts once.
 
         Raises:
             UnavailableError: it could not be reached, or broke off in its answer.
@@ -95,6 +99,7 @@ class AsgiUpstream:
         send: Send,
         *,
         patience: timedelta | None = None,  # noqa: ARG002 - there is no network that may fall silent
+        keyed_path: str | None = None,  # noqa: ARG002 - or lose a request
     ) -> None:
         """Call the application with the request as it is."""
         await self._app(scope, receive, send)
@@ -151,149 +156,6 @@ class _Collector:
             self.headers = [(bytes(k), bytes(v)) for k, v in message["headers"]]
         elif message["type"] == "http.response.body":
             self.chunks.append(message.get("body", b""))
-
-
-class HttpUpstream:
-    """A service in another process, reached by pooled HTTP/1.1 connections.
-
-    Args:
-        base_url: such as `http://ingest:8080`, without a path.
-        timeout: the longest silence of the other side by default; a long export may take as long as it flows.
-        pool_size: the most connections at a time.
-        uses: how many requests a connection carries, on average. Behind the address may be several instances,
-            and those that came later are met by new connections alone.
-    """
-
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        timeout: timedelta = timedelta(seconds=12),
-        pool_size: int = 256,
-        uses: int = 1000,
-    ) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._timeout = _limit(timeout)
-        self._pool_size = pool_size
-        self._uses = uses
-        self._session: aiohttp.ClientSession | None = None
-        self._left: set[asyncio.Task[None]] = set()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._pool_size, keepalive_timeout=30),
-                timeout=self._timeout,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            )
-        return self._session
-
-    def _leave(self, session: aiohttp.ClientSession) -> None:
-        """Ask nothing more over connections of which one was silent for too long.
-
-        The network may have forgotten them all, without a word: then each would cost its user as much. Those
-        in use have the time that they would have had.
-        """
-        if session is self._session:
-            self._session = None
-            task = asyncio.create_task(_close_later(session))
-            self._left.add(task)
-            task.add_done_callback(self._left.discard)
-
-    async def forward(
-        self, scope: Scope, receive: Receive, send: Send, *, patience: timedelta | None = None
-    ) -> None:
-        """Stream the request there and the answer back, less the hop-by-hop headers."""
-        http = cast("HTTPScope", scope)
-        target = _target(http)
-        headers = [
-            (k.decode("latin-1"), v.decode("latin-1")) for k, v in http["headers"] if k not in HOP_BY_HOP
-        ]
-        if random.randrange(self._uses) == 0:  # noqa: S311 - no secret
-            headers.append(("Connection", "close"))
-        session = self._open()
-        try:
-            async with session.request(
-                http["method"],
-                URL(self._base_url + target, encoded=True),
-                headers=headers,
-                data=_chunks(receive) if _has_body(http) else None,
-                allow_redirects=False,
-                timeout=self._timeout if patience is None else _limit(patience),
-            ) as response:
-                kept = [(k.lower(), v) for k, v in response.raw_headers if k.lower() not in HOP_BY_HOP]
-                await send({"type": "http.response.start", "status": response.status, "headers": kept})
-                async for chunk in response.content.iter_any():
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if isinstance(error, aiohttp.SocketTimeoutError):
-                self._leave(session)
-            raise UnavailableError("A service behind the gateway is away.") from error
-
-    async def call(self, method: str, path: str, *, headers: HeaderList = (), body: bytes = b"") -> Answer:
-        """Send a request and wait for its whole answer."""
-        session = self._open()
-        try:
-            async with session.request(
-                method,
-                URL(self._base_url + path, encoded=True),
-                headers=[
-                    (k.decode("latin-1"), v.decode("latin-1")) for k, v in [*headers, *carried_headers()]
-                ],
-                data=body or None,
-                allow_redirects=False,
-            ) as response:
-                answer = Answer(response.status, response.raw_headers, await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if isinstance(error, aiohttp.SocketTimeoutError):
-                self._leave(session)
-            raise UnavailableError("A service that this one depends on is away.") from error
-        return raise_problem(answer)
-
-    async def close(self) -> None:
-        """Close the pooled connections."""
-        for task in self._left:
-            task.cancel()
-        await asyncio.gather(*self._left, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-
-
-def _limit(patience: timedelta) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, connect=2, sock_read=patience.total_seconds())
-
-
-async def _close_later(session: aiohttp.ClientSession) -> None:
-    try:
-        await asyncio.sleep(LONGEST_PATIENCE.total_seconds())
-    finally:
-        await session.close()
-
-
-def _target(scope: HTTPScope) -> str:
-    path = scope["raw_path"].decode("latin-1") if scope.get("raw_path") else scope["path"]
-    query = scope["query_string"].decode("latin-1")
-    return f"{path}?{query}" if query else path
-
-
-def _has_body(scope: HTTPScope) -> bool:
-    return any(
-        (key == b"content-length" and value != b"0") or key == b"transfer-encoding"
-        for key, value in scope["headers"]
-    )
-
-
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ConnectionResetError("the client left")
-        yield message.get("body", b"")
-        if not message.get("more_body"):
-            return
 
 
 def raise_problem(answer: Answer) -> Answer:

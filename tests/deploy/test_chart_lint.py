@@ -20,6 +20,8 @@ EVERYTHING: dict[str, Any] = {
     "settings": {
         "publicUrl": "https://llmring.example.com",
         "trustedProxies": ["10.0.0.0/8", "2001:db8::/32"],
+        "maxConnections": 500,
+        "corsOrigins": ["https://app.example.com", "http://localhost:3000"],
         "receiptsWitnesses": [f"{WITNESS} https://witness.example.org:8443/w", WITNESS],
         "receiptsWitnessQuorum": 1,
     },
@@ -36,7 +38,10 @@ EVERYTHING: dict[str, Any] = {
             "valueFrom": {"secretKeyRef": {"name": "otlp", "key": "headers"}},
         },
     ],
-    "gateway": {"service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}}},
+    "gateway": {
+        "tlsSecret": "llmring-gateway-tls",
+        "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
+    },
     "registry": {"autoscaling": {"enabled": True}, "podDisruptionBudget": {"maxUnavailable": "25%"}},
     "rater": {"autoscaling": {"enabled": False}, "replicas": 3},
     "ingress": {

@@ -109,7 +109,8 @@ def test_every_process_is_probed_on_the_right_paths(manifests: list[Manifest], n
     container = _container(chart.get_one(manifests, "Deployment", name))
     port = "http" if name == "gateway" else "internal"
     for probe, path in {"startup": "live", "liveness": "live", "readiness": "ready"}.items():
-        assert container[f"{probe}Probe"]["httpGet"] == {"path": f"/health/{path}", "port": port}
+        asked = container[f"{probe}Probe"]["httpGet"]
+        assert {**asked, "scheme": None} == {"path": f"/health/{path}", "port": port, "scheme": None}
     startup = container["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 60
 
@@ -121,6 +122,25 @@ def test_a_pod_has_time_to_drain(manifests: list[Manifest], name: str) -> None:
     sleep = _container(deployment).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     assert spec["terminationGracePeriodSeconds"] > sleep + DRAIN_S
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_only_a_gateway_with_a_certificate_speaks_https(helm: Path) -> None:
+    for values, scheme in (({}, None), (EVERYTHING, "HTTPS")):
+        manifests = chart.render(helm, values=values)
+        for name, pod in chart.list_pods(manifests):
+            [container] = pod["spec"]["containers"]
+            expected = scheme if name == "gateway" else None
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                assert probe not in container or container[probe]["httpGet"].get("scheme") == expected
+            given = {each["name"]: each.get("value") for each in container["env"]}
+            files = [given.get(f"LLMRING_TLS_{part}_FILE") for part in ("CERTIFICATE", "KEY")]
+            mounted = [each["mountPath"] for each in container.get("volumeMounts", [])]
+            assert files == (
+                ["/etc/llmring/tls/tls.crt", "/etc/llmring/tls/tls.key"] if expected else [None] * 2
+            )
+            assert ("/etc/llmring/tls" in mounted) == bool(expected)
+        service = chart.get_one(manifests, "Service", "gateway")
+        assert service["spec"]["ports"][0]["appProtocol"] == (scheme or "http").lower()
 
 
 @pytest.mark.parametrize("name", PROCESSES)

@@ -33,6 +33,9 @@ WRONG = [
     ("settings.logLevel=loud", "/settings/logLevel"),
     ("settings.anonymousRequestsPerMinute=0", "/settings/anonymousRequestsPerMinute"),
     ("settings.trustedProxies[0]=*", "/settings/trustedProxies/0"),
+    ("settings.corsOrigins[0]=https://app.example.com/", "/settings/corsOrigins/0"),
+    ("settings.maxConnections=0", "/settings/maxConnections"),
+    ("gateway.tlsSecret=My_Secret", "/gateway/tlsSecret"),
     ("settings.publicUrl=llmring.example.com", "/settings/publicUrl"),
     ("smtp.host=smtp.example.com", "/smtp/from"),
     ("smtp.from=nobody", "/smtp/from"),
@@ -109,7 +112,8 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> Any:
     for name, value in values.items():
         if prefix == "" and name in PROCESSES:
             if name == "gateway":
-                yield from _flatten(value["service"], "gateway.service.")
+                own = {name: value[name] for name in ("tlsSecret", "service")}
+                yield from _flatten(own, "gateway.")
             continue
         if name == "resources":
             yield f"{prefix}{name}", "see the file"

@@ -14,7 +14,8 @@ from services.gateway.settings import GatewaySettings
 from shared.clock import FixedClock
 from shared.limits.memory import MemoryRateLimiter
 from shared.proofs.signing import SigningKey
-from shared.web.client import AsgiUpstream, HttpUpstream, Upstream
+from shared.web.client import AsgiUpstream, Upstream
+from shared.web.http_upstream import HttpUpstream
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 from tests.gateway.streets import FakeAuth, FaultyLog, Recorder, serve, until
 from tests.gateway.visitor import Answer, ask

@@ -13,7 +13,7 @@ import pytest
 from services.gateway.settings import GatewaySettings
 from shared.errors import ConflictError, UnavailableError
 from shared.web.asgi import ClientGoneError
-from shared.web.client import HttpUpstream
+from shared.web.http_upstream import HttpUpstream
 from tests.chaos.link import Link
 from tests.gateway.conftest import House, build_parts, open_house
 from tests.gateway.streets import serve

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.gateway.conftest import LOG, House
+from services.gateway.settings import GatewaySettings
+from tests.gateway.conftest import LOG, House, open_house
 
 JSON = ("Content-Type", "application/json")
 
@@ -155,6 +156,28 @@ async def test_security_headers(house: House) -> None:
     assert answer.get("content-security-policy") == "default-src 'none'; frame-ancestors 'none'"
     house.services["registry"].headers = [(b"content-security-policy", b"default-src 'self'")]
     assert (await house.ask("GET", "/registry")).get("content-security-policy") == "default-src 'self'"
+
+
+async def test_strict_transport_is_asked_for_over_https_alone() -> None:
+    proxy, stranger = "10.1.2.3", "198.51.100.1"
+    async with open_house(settings=GatewaySettings(trusted_proxies=("10.0.0.0/8",))) as house:
+        house.services["registry"].headers = [(b"strict-transport-security", b"max-age=0")]
+        for target in ("/registry", "/health/live", "/nowhere", "/api/v1/stats"):
+            for scheme, peer, told, is_strict in [
+                ("https", stranger, None, True),
+                ("https", proxy, "http", True),
+                ("http", proxy, "https", True),
+                ("http", proxy, "HTTPS", True),
+                ("http", proxy, "http", False),
+                ("http", proxy, "https, http", False),
+                ("http", proxy, None, False),
+                ("http", stranger, "https", False),
+            ]:
+                headers = [] if told is None else [("X-Forwarded-Proto", told)]
+                answer = await house.ask("GET", target, *headers, peer=peer, scheme=scheme)
+                strict = answer.get("strict-transport-security")
+                assert strict == ("max-age=31536000" if is_strict else None), (target, scheme, peer, told)
+        assert house.services["registry"].last.all("x-forwarded-proto") == []
 
 
 async def test_answers_to_a_key_are_not_stored_unless_the_service_says_so(house: House) -> None:

@@ -1,4 +1,4 @@
-"""Two gateways, the real auth service and the real event log on Postgres: case P12, from end to end."""
+"""Three gateways, the real auth service and the real event log on Postgres: case P12, from end to end."""
 
 import asyncio
 import contextlib
@@ -100,7 +100,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @dataclass
 class Deployment:
     auth: Auth
-    gateways: tuple[Gateway, Gateway]
+    gateways: tuple[Gateway, ...]
     operator_key: str
     wire: "Wire"
 
@@ -124,6 +124,12 @@ class Deployment:
             assert time.monotonic() - began_at < seconds, f"{seen} for {seconds} s"
             await asyncio.sleep(0.005)
 
+    async def keys(self, key: str, method: str, path: str, body: bytes = b"") -> Any:
+        headers = [JSON, ("X-API-Key", key)]
+        answer = await ask(self.gateways[0].app, method, f"/api/v1/keys{path}", headers, body)
+        assert answer.status in (200, 201, 204), answer.body
+        return answer.json if answer.body else None
+
     async def change(self, account_id: str, body: bytes) -> Answer:
         headers = [JSON, ("Authorization", f"Bearer {self.operator_key}")]
         path = f"/api/v1/admin/accounts/{account_id}"
@@ -137,14 +143,14 @@ async def deployment(postgres_url: str) -> AsyncIterator[Deployment]:
         gateways = []
         wire = Wire(postgres_url)
         url = await stack.enter_async_context(wire.open())
-        for _ in range(2):
+        for _ in range(3):
             log = await open_postgres_event_log(url)
             stack.push_async_callback(log.close)
             gateways.append(await stack.enter_async_context(open_gateway(auth, log)))
         operator_key = await ensure_operator(auth.database, auth.clock)
         assert operator_key is not None
-        await asyncio.sleep(0.3)  # both tails are open
-        yield Deployment(auth, (gateways[0], gateways[1]), operator_key, wire)
+        await asyncio.sleep(0.3)  # all tails are open
+        yield Deployment(auth, tuple(gateways), operator_key, wire)
 
 
 async def test_a_suspended_accounts_keys_are_dead_on_every_gateway_within_a_second(
@@ -159,6 +165,32 @@ async def test_a_suspended_accounts_keys_are_dead_on_every_gateway_within_a_seco
     assert {answer.status for answer in answers} <= {401, 429}
     assert (await deployment.change(account_id, b'{"suspended":false}')).status == 200
     await deployment.becomes({200}, key)
+
+
+async def test_a_revoked_key_is_dead_on_every_gateway_within_a_second_and_a_rotated_one_goes_on(
+    deployment: Deployment,
+) -> None:
+    """Case P12: revoked on one gateway, refused by all; rotated, it lives on for the grace."""
+    first, account_id = await deployment.register("nora@example.test")
+    await deployment.change(account_id, b'{"requests_per_minute":null}')
+    made = await deployment.keys(first, "POST", "", b'{"scopes":["log","admin"]}')
+    key, path = made["api_key"], f"/{made['key']['id']}"
+    await deployment.becomes({200}, key)
+    rotated = await deployment.keys(first, "POST", f"{path}/rotate", b'{"grace_seconds":60}')
+    await deployment.becomes({200}, rotated["api_key"])
+    await deployment.becomes({200}, key)
+    began_at = deployment.auth.clock.at
+    deployment.auth.clock.at = began_at + timedelta(seconds=60)
+    await deployment.becomes({401}, key)
+    await deployment.becomes({200}, rotated["api_key"])
+    # It gives itself up, through a gateway that the others know nothing of.
+    await deployment.keys(rotated["api_key"], "DELETE", f"/{rotated['key']['id']}")
+    await deployment.becomes({401}, rotated["api_key"], but_for={429})
+    answers = await asyncio.gather(
+        *(g.log(rotated["api_key"]) for g in deployment.gateways for _ in range(50))
+    )
+    assert {answer.status for answer in answers} <= {401, 429}
+    await deployment.becomes({200}, first)
 
 
 async def test_a_new_tier_is_seen_by_every_gateway_within_a_second(deployment: Deployment) -> None:

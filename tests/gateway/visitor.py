@@ -18,6 +18,7 @@ AT_MOST_ONCE = (
     "content-length",
     "content-type",
     "ratelimit",
+    "strict-transport-security",
     "ratelimit-policy",
     "retry-after",
     "x-ratelimit-limit",
@@ -52,6 +53,7 @@ async def ask(
     body: bytes = b"",
     *,
     peer: str | None = "198.51.100.1",
+    scheme: str = "http",
 ) -> Answer:
     raw_path, _, query = target.partition("?")
     sent = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
@@ -62,7 +64,7 @@ async def ask(
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": method,
-        "scheme": "http",
+        "scheme": scheme,
         "path": unquote(raw_path),
         "raw_path": raw_path.encode(),
         "query_string": query.encode(),

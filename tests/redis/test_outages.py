@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import UnavailableError
 from shared.redis import Redis, Script, open_redis
-from shared.redis.breaker import FAILURES_IN_A_ROW
+from shared.redis.client import FAILURES_IN_A_ROW
 from tests.conftest import StartServer
 from tests.redis.conftest import Open, SilentServer, eventually
 from tests.servers.process import find_free_port

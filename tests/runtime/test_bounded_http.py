@@ -7,20 +7,26 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 import uvicorn
 
+from shared.limits.address import parse_trusted_proxies
 from shared.runtime.bounded_http import MAX_HEAD_BYTES, BoundedHttpProtocol
+from shared.runtime.connections import Connections
+from shared.runtime.listen import listen
 from shared.web.asgi import ClientGoneError, read_body, send_answer
+from tests.servers.process import find_free_port
 
 
 class Impatient(BoundedHttpProtocol):
-    request_s = 0.5
+    first_byte_s = head_s = body_s = stalled_s = 0.5
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     with contextlib.suppress(ClientGoneError):
-        await send_answer(send, 200, await read_body(scope, receive, 1_000_000))
+        body = await read_body(scope, receive, 1_000_000)
+        await send_answer(send, 200, body if scope["path"] == "/" else b"x" * 50_000_000)
 
 
 @pytest.fixture
@@ -63,6 +69,133 @@ async def test_a_request_that_does_not_come_is_not_waited_for(
     assert await asyncio.wait_for(reader.read(), 5) == b""
     assert 0.3 < time.monotonic() - started < 3
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"GET / HTTP/1.1\r\n", b"a: b\r\n"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999\r\n\r\n", b"x"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+)
+async def test_a_request_that_trickles_has_no_more_time_than_one_that_is_silent(
+    server: tuple[str, int, uvicorn.Server], head: bytes, piece: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection(*server[:2])
+    ended = asyncio.create_task(reader.read())
+    started = time.monotonic()
+    writer.write(head)
+    while not ended.done():
+        assert time.monotonic() - started < 5
+        writer.write(piece)
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - started > 0.3
+    writer.close()
+
+
+async def test_an_answer_that_nobody_takes_is_given_up(server: tuple[str, int, uvicorn.Server]) -> None:
+    _, writer = await asyncio.open_connection(*server[:2], limit=1)
+    writer.write(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n")
+    connections = server[2].server_state.connections
+    async with asyncio.timeout(5):
+        while not connections:  # noqa: ASYNC110 - uvicorn offers no event to wait for
+            await asyncio.sleep(0.01)
+        while connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    writer.close()
+
+
+async def say(server: tuple[str, int, uvicorn.Server], text: bytes) -> tuple[bytes, bytes]:
+    """Say it at once; the head of the answer, and what comes after it until the connection ends."""
+    reader, writer = await asyncio.open_connection(*server[:2], limit=1_000_000)
+    writer.write(text)
+    with contextlib.suppress(ConnectionError):
+        await writer.drain()
+    head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+    writer.close()
+    return head, body
+
+
+def filler(count: int, size: int) -> bytes:
+    lines = b"".join(b"x-%d: %s\r\n" % (number, b"y" * size) for number in range(count))
+    return b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n" + lines + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "status"), [(126, 9, 200), (127, 9, 431), (100, 640, 200), (100, 660, 431)]
+)
+async def test_a_head_is_bounded_to_the_byte_and_to_the_field(
+    server: tuple[str, int, uvicorn.Server], count: int, size: int, status: int
+) -> None:
+    head, body = await say(server, filler(count, size))
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    if status == 431:
+        assert msgspec.json.decode(body)["status"] == 431
+        assert b"content-type: application/problem+json" in head
+
+
+@pytest.mark.parametrize(
+    "smuggled",
+    [
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: +5\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5, 5\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding : chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n-1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\n folded: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nna me: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nname: a\x00b\r\n\r\n",
+        b"GET / HTTP/1.1\nhost: x\n\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+    ],
+)
+async def test_a_request_that_could_be_read_in_two_ways_is_refused(
+    server: tuple[str, int, uvicorn.Server], smuggled: bytes
+) -> None:
+    head, body = await say(server, smuggled)
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in head
+    problem = msgspec.json.decode(body)
+    assert (problem["status"], problem["type"]) == (400, "https://llmring.ai/problems/malformed-request")
+    assert f"x-request-id: {problem['request_id']}".encode() in head
+
+
+async def test_of_too_many_connections_the_new_ones_are_refused() -> None:
+    port = find_free_port()
+    held = Connections(20, parse_trusted_proxies(["127.0.0.2"]))
+    async with listen(echo, "127.0.0.1", port, connections=held):
+
+        async def connect(source: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            return await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+
+        async def is_answered(source: str) -> bool:
+            reader, writer = await connect(source)
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            answer = b""
+            with contextlib.suppress(ConnectionError):
+                answer = await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+            if b" 503 " in answer:
+                assert b"retry-after: 5" in answer
+            return b" 200 " in answer
+
+        mine = [await connect("127.0.0.1") for _ in range(held.most_of_one)]
+        assert not await is_answered("127.0.0.1")
+        assert await is_answered("127.0.0.3")
+        proxied = [await connect("127.0.0.2") for _ in range(held.most - held.most_of_one)]
+        assert not await is_answered("127.0.0.2")
+        assert not await is_answered("127.0.0.3")
+        mine.pop()[1].close()
+        async with asyncio.timeout(5):
+            while not await is_answered("127.0.0.1"):  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0.01)
+        for _, writer in mine + proxied:
+            writer.close()
 
 
 async def test_a_slow_request_in_time_and_the_next_on_its_connection_are_answered(

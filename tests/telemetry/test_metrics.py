@@ -18,7 +18,7 @@ from tests.docs.pages import get_page, list_rows
 OPERATIONS = get_page("docs/operations.md")
 RequestMeter("test")  # its module has a metric of its own
 OURS = [family for family in REGISTRY.collect() if family.name.startswith("llmring_")]
-STATES = ("llmring_rate_limit_degraded",)
+STATES = ("llmring_rate_limit_degraded", "llmring_tls_renewal_failed", "llmring_upstream_away")
 """Gauges that are 0 or 1, and so have no unit."""
 
 
@@ -31,8 +31,8 @@ def test_a_metric_tells_its_meaning_and_its_unit(family: Family) -> None:
     assert len(family.documentation) > 30
     assert family.documentation.endswith(".")
     if family.type != "counter" and family.name not in STATES:
-        assert re.search(r"_(seconds|records|bytes)$", family.name)
-        assert re.search(r"seconds|[Rr]ecords|bytes", family.documentation)
+        assert re.search(r"_(seconds|records|bytes|connections)$", family.name)
+        assert re.search(r"seconds|[Rr]ecords|bytes|[Cc]onnections", family.documentation)
 
 
 def test_operations_lists_each_metric_and_no_other() -> None:

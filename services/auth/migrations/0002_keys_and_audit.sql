@@ -30,6 +30,3 @@ $$;
 
 CREATE TRIGGER audit_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON auth.audit
     FOR EACH STATEMENT EXECUTE FUNCTION auth.refuse_change();
-
--- The keys of an account, newest first.
-CREATE INDEX api_keys_of_account ON auth.api_keys (account_id, created_at DESC, key_id DESC);

@@ -46,6 +46,10 @@ def build_session_routes(
         made = await profile.regenerate_key(actor_of(principal, client_of(request)), principal.account_id)
         return RegeneratedKey(api_key=made.plain, key_id=made.key_id, revoked_keys=made.replaced)
 
+    def clear_cookie(response: Response[Any]) -> Response[Any]:
+        response.headers.update(cookie.to_clear())
+        return response
+
     @post(
         "/api/v1/auth/logout",
         status_code=204,
@@ -53,12 +57,12 @@ def build_session_routes(
         responses=describe_problems(401, 403, 429, 503),
         summary="End the session",
         tags=["accounts"],
+        after_request=clear_cookie,
     )
-    async def post_logout(request: Request[Any, Any, Any], principal: FromGateway) -> Response[None]:
+    async def post_logout(request: Request[Any, Any, Any], principal: FromGateway) -> None:
         _require_session(principal)
         by = actor_of(principal, client_of(request))
         await sessions.end(by, principal.account_id, principal.key_id)
-        return Response(None, status_code=204, headers=cookie.to_clear())
 
     return [get_me, post_regenerate, post_logout]
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from services.auth.store.accounts import Role, own_limits_of
 from services.auth.tiers import OwnLimits, TierName
-from shared.postgres import Connection
+from shared.postgres import Connection, Row
 
 Origin = Literal["first", "login", "made"]
 """How a key came about: without asking, at a login, or by name."""
@@ -45,6 +45,87 @@ async def insert_api_key(
         expires_at,
         origin,
     )
+
+
+class StoredKey(NamedTuple):
+    """One key, as its owner may see it."""
+
+    key_id: UUID
+    name: str | None
+    prefix: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+    def is_live(self, at: datetime) -> bool:
+        """Whether it opens anything at an instant, as far as the key itself goes."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > at)
+
+
+_COLUMNS: Final = ", ".join(StoredKey._fields)
+
+LIST_KEYS: Final = f"""
+SELECT {_COLUMNS} FROM auth.api_keys
+WHERE account_id = $1
+  AND ($2 OR (revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)))
+  AND ($4::uuid IS NULL OR key_id < $4)
+ORDER BY key_id DESC
+LIMIT $5
+"""  # noqa: S608 - constants only
+
+
+async def list_keys(
+    connection: Connection,
+    account_id: UUID,
+    *,
+    at: datetime,
+    with_ended: bool,
+    before: UUID | None,
+    limit: int,
+) -> list[StoredKey]:
+    """An account's keys, newest first (by their growing ids); those that live at an instant, or all."""
+    rows = await connection.fetch(LIST_KEYS, account_id, with_ended, at, before, limit)
+    return [_stored(row) for row in rows]
+
+
+FIND_KEY: Final = f"SELECT {_COLUMNS} FROM auth.api_keys WHERE account_id = $1 AND key_id = $2"  # noqa: S608 - constants only
+
+
+async def find_key(connection: Connection, account_id: UUID, key_id: UUID) -> StoredKey | None:
+    """A key of an account, whether it lives or not."""
+    row = await connection.fetchrow(FIND_KEY, account_id, key_id)
+    return None if row is None else _stored(row)
+
+
+COUNT_LIVE_KEYS: Final = """
+SELECT count(*) FROM auth.api_keys
+WHERE account_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
+"""
+
+
+async def count_live_keys(connection: Connection, account_id: UUID, at: datetime) -> int:
+    """How many keys of an account live."""
+    return int(await connection.fetchval(COUNT_LIVE_KEYS, account_id, at))
+
+
+UPDATE_KEY: Final = """
+UPDATE auth.api_keys SET name = $3, scopes = $4, expires_at = $5, revoked_at = $6
+WHERE account_id = $1 AND key_id = $2
+"""
+
+
+async def update_key(connection: Connection, account_id: UUID, key: StoredKey) -> None:
+    """Store name, scopes, expiry and revocation of a key, whose account is locked."""
+    await connection.execute(
+        UPDATE_KEY, account_id, key.key_id, key.name, list(key.scopes), key.expires_at, key.revoked_at
+    )
+
+
+def _stored(row: Row) -> StoredKey:
+    facts = dict(row.items())
+    return StoredKey(**{**facts, "scopes": tuple(facts["scopes"])})
 
 
 class LiveKey(NamedTuple):

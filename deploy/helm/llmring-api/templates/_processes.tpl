@@ -77,10 +77,22 @@ issuer:
     secretKeyRef: {name: {{ $values.principal.existingSecret | quote }}, key: {{ $values.principal.seedKey | quote }}}
 - name: LLMRING_ANONYMOUS_REQUESTS_PER_MINUTE
   value: {{ $values.settings.anonymousRequestsPerMinute | int | quote }}
+- name: LLMRING_MAX_CONNECTIONS
+  value: {{ $values.settings.maxConnections | int | quote }}
+{{- if $values.gateway.tlsSecret }}
+- name: LLMRING_TLS_CERTIFICATE_FILE
+  value: /etc/llmring/tls/tls.crt
+- name: LLMRING_TLS_KEY_FILE
+  value: /etc/llmring/tls/tls.key
+{{- end }}
 {{- with $values.settings.trustedProxies }}
 - name: LLMRING_TRUSTED_PROXIES
   value: {{ join "," . | quote }}
 {{- end }}
+{{- end }}
+{{- if and (eq $name "gateway") $values.settings.corsOrigins }}
+- name: LLMRING_CORS_ORIGINS
+  value: {{ join "," $values.settings.corsOrigins | quote }}
 {{- end }}
 {{- if has $name (list "registry" "ingest" "auth" "receipts") }}
 - name: LLMRING_PRINCIPAL_PUBLIC_KEYS

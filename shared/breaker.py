@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-FAILURES_IN_A_ROW: Final = 3
-"""After this many the server is taken for away. Each of them may have cost a request the whole time limit."""
 PROBE_EVERY_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
@@ -18,12 +17,20 @@ class Breaker:
     Args:
         name: the server's, for the log.
         probe: asks it once, whether it is away or not; any `Exception` means that it still is.
+        failures: after so many in a row the server is taken for away.
+        lasting_s: but not before they have gone on for so long. Where several instances stand behind one
+            address, one of them that fails and fails is not all of them: the others answer in between.
     """
 
-    def __init__(self, name: str, probe: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, name: str, probe: Callable[[], Awaitable[None]], *, failures: int, lasting_s: float = 0.0
+    ) -> None:
         self._name = name
         self._probe = probe
+        self._limit = failures
+        self._lasting_s = lasting_s
         self._failures = 0
+        self._failing_since = 0.0
         self._probing: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -39,8 +46,11 @@ class Breaker:
 
     def failed(self, error: Exception) -> None:
         """Note that the server did not, and why."""
+        now = time.monotonic()
+        if not self._failures:
+            self._failing_since = now
         self._failures += 1
-        if self._failures >= FAILURES_IN_A_ROW:
+        if self._failures >= self._limit and now - self._failing_since >= self._lasting_s:
             self.give_up(error)
 
     def give_up(self, error: Exception) -> None:
@@ -63,7 +73,8 @@ class Breaker:
                 break
         # One more failure is enough to send everybody away again: it has yet to show that it can do more than
         # answer a probe.
-        self._failures = FAILURES_IN_A_ROW - 1
+        self._failures = self._limit - 1
+        self._failing_since = time.monotonic()
         self._probing = None
         _log.info("%s is back", self._name)
 
