@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-proofs bench-receipts bench-telemetry chaos chaos-short faults kills lock clean
+.PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-proofs bench-receipts bench-telemetry bench-gateway chaos chaos-short faults kills lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ bench-receipts: $(VENV)/.installed-dev ## Measure the issuing of receipts, again
 
 bench-proofs: $(VENV)/.installed-dev ## Measure proofs from a receipts' log of ten million leaves
 	$(BIN)/python -m bench.receipts_proofs
+
+bench-gateway: $(VENV)/.installed-dev ## Measure what authentication and limits cost, and limits while Redis is away
+	$(BIN)/python -m bench.gateway_cost
+	$(BIN)/python -m bench.limits_without_redis
 
 bench-telemetry: $(VENV)/.installed-dev ## Measure what metrics and traces cost
 	$(BIN)/python -m bench.telemetry_overhead

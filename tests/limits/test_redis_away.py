@@ -48,6 +48,28 @@ async def test_a_redis_that_hangs_costs_a_few_slow_requests_and_none_fails(
     assert sum(durations_s) < 10  # the driver by itself takes a minute for each
 
 
+@pytest.mark.parametrize("how", ["pause", "kill"])
+async def test_this_process_takes_over_within_100_ms_and_hands_back(
+    own_server: StartServer, open_client: Open, how: str
+) -> None:
+    server = own_server("redis")
+    limiter = RedisRateLimiter(await open_client(f"redis://{server.address}", time_limit=QUICK), "l:", 100)
+    took_s = []
+    for number in range(3):  # a busy machine may be late once
+        now = T0 + number
+        await eventually(lambda: not limiter.degraded, 5)
+        getattr(server, how)()
+        before = time.monotonic()
+        assert (await limiter.hit("k", 1000, now)).allowed
+        took_s.append(time.monotonic() - before)
+        while not limiter.degraded:
+            await limiter.hit("k", 1000, now)
+        server.resume() if how == "pause" else server.start()
+        await eventually(lambda: not limiter.degraded, 5)
+    assert min(took_s) < 0.1
+    assert limiter.fallbacks >= 3
+
+
 async def test_many_at_once_share_the_wait_for_a_redis_that_hangs(
     silent_server: SilentServer, open_client: Open
 ) -> None:
