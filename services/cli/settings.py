@@ -60,8 +60,6 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         session_hours: a login ends after so long however much it is used.
         attempts_per_client_per_minute: logins that one client address may try; as many resets of passwords.
         logins_per_email_per_minute: wrong passwords that one email address may be tried with.
-        keys_per_account: API keys that live at a time in one account.
-        cors_origins: sites whose scripts may read answers; none by default.
         smtp_host: the server that takes mail. Without one mail goes to the log and into the data directory
             where all is one process, and nowhere else.
         smtp_port: of it; by default 587, 465 or 25, by what secures it.
@@ -69,6 +67,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         smtp_password: likewise.
         smtp_security: `starttls`, `tls` from the first byte, or `none`.
         smtp_from: whom mail comes from.
+        keys_per_account: API keys that live at a time in one account.
+        cors_origins: sites whose scripts may read answers; none by default.
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
             data directory by default. A new one rotates the key.
         receipts_log_origin: the name of the log of receipts; empty for one made from the first signing key.
@@ -109,14 +109,14 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_hours: Hours = 168
     attempts_per_client_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 30
     logins_per_email_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 10
-    keys_per_account: Annotated[int, msgspec.Meta(ge=1)] = 100
-    cors_origins: tuple[str, ...] = ()
     smtp_host: str = ""
     smtp_port: Port | None = None
     smtp_user: str = ""
     smtp_password: str = ""
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     smtp_from: str = ""
+    keys_per_account: Annotated[int, msgspec.Meta(ge=1)] = 100
+    cors_origins: tuple[str, ...] = ()
     receipts_signing_seed: str = ""
     receipts_log_origin: str = ""
     receipts_witnesses: tuple[str, ...] = ()
@@ -151,13 +151,13 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             session_hours=self.session_hours,
             attempts_per_client=self.attempts_per_client_per_minute,
             logins_per_email=self.logins_per_email_per_minute,
-            keys_per_account=self.keys_per_account,
             smtp_host=self.smtp_host,
             smtp_port=self.smtp_port,
             smtp_user=self.smtp_user,
             smtp_password=self.smtp_password,
             smtp_security=self.smtp_security,
             smtp_from=self.smtp_from,
+            keys_per_account=self.keys_per_account,
         )
 
     @property

@@ -80,7 +80,9 @@ def build_gateway(
         pages[b"/metrics"] = metrics
     door = Door(
         routes=routes,
-        admission=Admission(keyring, SessionCookies(settings.public_url), key_limiter, addresses),
+        admission=Admission(
+            keyring, SessionCookies(settings.public_url, settings.cors_origins), key_limiter, addresses
+        ),
         addresses=addresses,
         cors=Cors(settings.cors_origins),
         pages=pages,

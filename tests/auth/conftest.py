@@ -4,7 +4,7 @@ import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.event_log.postgres import open_postgres_event_log
 from shared.ids import uuid7
 from shared.limits.memory import MemoryRateLimiter
+from shared.limits.port import RateLimiter
 from shared.postgres import Database, migrate, open_database
 from shared.proofs.signing import SigningKey
 from shared.runtime.service import Service, Worker
@@ -232,7 +233,10 @@ class Auth:
 
 @asynccontextmanager
 async def open_auth(
-    postgres_url: str, log_url: str | None = None, settings: AuthSettings = SETTINGS
+    postgres_url: str,
+    log_url: str | None = None,
+    settings: AuthSettings = SETTINGS,
+    build_limiter: Callable[[], RateLimiter] = MemoryRateLimiter,
 ) -> AsyncIterator[Auth]:
     """The service on an empty database, with the event log on another one if `log_url` says so."""
     await migrate(postgres_url, [SCHEMA])
@@ -247,8 +251,8 @@ async def open_auth(
         database=database,
         event_log=log,
         principals=PrincipalVerifier([signing_key.public_key], clock),
-        client_limiter=MemoryRateLimiter(),
-        email_limiter=MemoryRateLimiter(),
+        client_limiter=build_limiter(),
+        email_limiter=build_limiter(),
         clock=clock,
         settings=msgspec.structs.replace(settings, mail_folder=settings.mail_folder or str(mails)),
     )
