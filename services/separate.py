@@ -8,7 +8,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
-from services.all_in_one import MAX_COUNTED_ADDRESSES, MAX_COUNTED_KEYS, build_claim_cache, build_marks
+from services.all_in_one import (
+    MAX_COUNTED_ADDRESSES,
+    MAX_COUNTED_KEYS,
+    build_claim_cache,
+    build_marks,
+    build_quota_counter,
+)
 from services.auth import service as auth
 from services.auth.settings import AuthSettings
 from services.gateway.pages import MetricsPage
@@ -127,6 +133,7 @@ async def _build_ingest(around: Surroundings) -> Service:
         alone=True,
         claim_cache=build_claim_cache(redis),
         marks=build_marks(redis),
+        quota_counter=build_quota_counter(redis),
     )
 
 
