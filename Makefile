@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Tests wait for servers half of their time, so three at once keep two processors busy.
+JOBS ?= 3
+
 .DEFAULT_GOAL := help
 .PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-proofs bench-receipts bench-telemetry bench-gateway chaos chaos-short faults openapi-check kills lock clean
 
@@ -31,7 +34,7 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@touch $@
 
 test: $(VENV)/.installed-dev ## Run every test; says loudly what this machine cannot run
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --ignore tests/faults $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup --ignore tests/faults $(ARGS)
 
 check: $(VENV)/.installed-dev ## Lint, types, architecture
 	$(BIN)/ruff format --check .
