@@ -3,6 +3,7 @@
 import itertools
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -156,3 +157,20 @@ def test_who_registers_chooses_no_rights(server: ServerProcess, operator: httpx.
     assert httpx.get(f"{server.url}/api/v1/admin/accounts", headers=key).status_code == 403
     shown = operator.get(f"/api/v1/admin/accounts/{answer.json()['account_id']}").json()
     assert shown["tier"] == "free" or shown["tier"]["name"] == "free"
+
+
+def test_registering_is_limited_by_client_address(data_dir: Path) -> None:
+    server = ServerProcess(data_dir)
+    server.environment["LLMRING_ANONYMOUS_REQUESTS_PER_MINUTE"] = "5"
+    server.start()
+    try:
+        statuses = [
+            httpx.post(
+                f"{server.url}/api/v1/register",
+                json={"email": f"{number}@example.com", "password": "correct horse battery"},
+            ).status_code
+            for number in range(8)
+        ]
+    finally:
+        assert server.stop() == 0
+    assert statuses == [201] * 5 + [429] * 3
