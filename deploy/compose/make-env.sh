@@ -36,6 +36,12 @@ $receipts
 # LLMRING_PUBLIC_URL=https://llmring.example.com
 # LLMRING_TRUSTED_PROXIES=172.16.0.0/12
 
+# The server that takes mail: links by which passwords are set.
+# LLMRING_SMTP_HOST=smtp.example.com
+# LLMRING_SMTP_USER=llmring
+# LLMRING_SMTP_PASSWORD=
+# LLMRING_SMTP_FROM=no-reply@example.com
+
 # Prometheus and an OpenTelemetry collector.
 # COMPOSE_PROFILES=observability
 # OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://otel-collector:4318/v1/traces

@@ -28,6 +28,7 @@ Action = Literal[
     "key.revoked",
     "session.opened",
     "session.ended",
+    "password.reset",
 ]
 ActorKind = Literal["account", "key", "session", "operator", "command_line", "first_start"]
 

@@ -37,7 +37,7 @@ class Asking(NamedTuple):
 
     Attributes:
         account_id: whose keys.
-        scopes: of the key that asks.
+        scopes: what it may give to keys: its own.
         by: for the audit log; `by.key_id` is the key that asks.
     """
 

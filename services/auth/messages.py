@@ -80,6 +80,36 @@ class CliRegistered(msgspec.Struct, frozen=True, kw_only=True):
     api_key_active: bool = True
 
 
+class ResetRequest(msgspec.Struct, kw_only=True):
+    """`POST /api/v1/password-reset`."""
+
+    email: str
+
+
+class ResetAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """The same for every address, whether it has an account or not."""
+
+    detail: str
+
+
+class ResetConfirmRequest(msgspec.Struct, kw_only=True):
+    """`POST /api/v1/password-reset/confirm`: the token is what stands behind `#` in the link."""
+
+    token: str
+    new_password: str
+
+    def __repr__(self) -> str:
+        return "ResetConfirmRequest()"  # neither ever reaches a log or a traceback
+
+
+class PasswordChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """What setting the password ended, and what it left."""
+
+    detail: str
+    sessions_ended: int
+    api_keys_still_valid: int
+
+
 class KeyStatusView(msgspec.Struct, frozen=True, kw_only=True):
     """How it stands with an account's keys; all but the first two are of the newest live one."""
 

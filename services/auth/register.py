@@ -9,6 +9,7 @@ from services.auth.emails import Email, parse_email
 from services.auth.issue_key import issue_key
 from services.auth.passwords import PasswordHashes, parse_password
 from services.auth.store.accounts import Account, insert_account
+from services.auth.store.mails import insert_mail
 from shared.clock import Clock
 from shared.errors import ConflictError, Fault, InvalidFieldError
 from shared.ids import uuid7
@@ -72,7 +73,7 @@ class Registration:
         accept_terms: bool,
         client: str | None = None,
     ) -> NewAccount:
-        """Open an account without a password, for `llmring register`.
+        """Open an account without a password, for `llmring register`, and send a link to set one.
 
         Raises:
             InvalidFieldError: an argument is wrong, or the terms are not accepted.
@@ -127,6 +128,8 @@ class Registration:
                 at=now,
                 origin="first",
             )
+            if password_hash is None:
+                await insert_mail(connection, "set_password", email.key, now)
         await self._changes.publish(issued.event)
         return NewAccount(account, issued.key.plain)
 

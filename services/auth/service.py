@@ -7,11 +7,14 @@ from services.auth.admin import AccountAdmin
 from services.auth.announce import KeyChanges
 from services.auth.keys import AccountKeys
 from services.auth.login import Login
+from services.auth.mail.carriers import build_carrier
+from services.auth.mail.letters import Letters
 from services.auth.overview import Overviews
 from services.auth.passwords import PasswordHashes
 from services.auth.profile import Profile
 from services.auth.read_audit import AuditLog
 from services.auth.register import Registration
+from services.auth.reset import PasswordReset
 from services.auth.retention import RetentionRules
 from services.auth.routes.account import build_account_routes
 from services.auth.routes.admin import build_admin_routes
@@ -20,8 +23,10 @@ from services.auth.routes.cookies import SessionCookie
 from services.auth.routes.keys import build_key_routes
 from services.auth.routes.login import build_login_route
 from services.auth.routes.register import build_register_routes
+from services.auth.routes.reset import build_reset_routes
 from services.auth.routes.session import build_session_routes
 from services.auth.routes.verify import build_verify_route
+from services.auth.send_mails import MailSender
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
 from services.auth.throttle import Throttle
@@ -53,7 +58,7 @@ def build_auth(
     ingest: Upstream | None = None,
     version: str = "0.1.0",
 ) -> Service:
-    """Wire the service: its HTTP application and the relay of its outbox.
+    """Wire the service: its HTTP application, the relay of its outbox and the sender of its mails.
 
     Args:
         database: with this service's migrations applied by the time it answers.
@@ -79,9 +84,14 @@ def build_auth(
         throttle=throttle,
         clock=clock,
     )
+    reset = PasswordReset(
+        database=database, changes=changes, passwords=passwords, throttle=throttle, clock=clock
+    )
+    mails = MailSender(database, build_carrier(settings), Letters(settings, clock), clock)
     handlers = [
         *build_register_routes(Registration(database, changes, passwords, clock), settings.public_url),
         build_login_route(login, cookie),
+        *build_reset_routes(reset),
         *build_session_routes(sessions, Profile(database, changes, clock), cookie),
         *build_admin_routes(AccountAdmin(database, changes, clock)),
         *build_key_routes(AccountKeys(database, changes, clock, settings.keys_per_account)),
@@ -99,7 +109,7 @@ def build_auth(
             version=version,
             max_body_bytes=MAX_BODY_BYTES,
         ),
-        workers=[Worker("auth-relay", changes.run_relay)],
+        workers=[Worker("auth-relay", changes.run_relay), Worker("auth-mails", mails.run)],
         pings={"database": database.ping, "event_log": event_log.ping},
         on_stop=[passwords.close],
     )

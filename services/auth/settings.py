@@ -1,6 +1,6 @@
 """What can be set of the auth service."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -23,6 +23,13 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
         session_idle_hours: a session that nobody uses for so long ends.
         session_hours: a session ends after so long however much it is used.
         attempts_per_client: logins that one client address may try in any 60 s; as many resets of passwords.
+        smtp_host: the server that takes mail; empty for none.
+        smtp_port: of it; None is 587, 465 or 25, by what secures it.
+        smtp_user: to log in there; empty for no login.
+        smtp_password: likewise.
+        smtp_security: `starttls`, `tls` from the first byte, or `none`.
+        smtp_from: whom mail comes from: an address, or a name and an address in angle brackets.
+        mail_folder: where mail is put while there is no server for it; empty for nowhere.
         logins_per_email: wrong passwords that one email address may be tried with in any 60 s.
         keys_per_account: API keys that live at a time in one account.
     """
@@ -38,3 +45,13 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
     attempts_per_client: _AtLeastOne = 30
     logins_per_email: _AtLeastOne = 10
     keys_per_account: _AtLeastOne = 100
+    smtp_host: str = ""
+    smtp_port: int | None = None
+    smtp_user: str = ""
+    smtp_password: str = ""
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_from: str = ""
+    mail_folder: str = ""
+
+    def __repr__(self) -> str:
+        return f"AuthSettings(public_url={self.public_url!r})"  # the password never reaches a log

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 import uvloop
 
 from services.all_in_one import SCHEMAS, build_claim_cache, build_deployment
@@ -39,6 +40,7 @@ from shared.telemetry.export import export_telemetry, render_metrics
 from shared.telemetry.logs import configure_logs
 
 OPERATOR_KEY_FILE = "operator.key"
+MAIL_FOLDER = "mail"
 
 
 @click.command()
@@ -95,7 +97,9 @@ async def _serve(settings: ProcessSettings, url: str) -> None:
             event_log=event_log,
             clock=clock,
             version=VERSION,
-            auth_settings=settings.auth,
+            auth_settings=msgspec.structs.replace(
+                settings.auth, mail_folder=str(settings.data_path / MAIL_FOLDER)
+            ),
             gateway_settings=settings.gateway,
             receipts_settings=settings.receipts,
             claim_cache=_claim_cache(settings, redis),

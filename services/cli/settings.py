@@ -60,6 +60,13 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         session_hours: a login ends after so long however much it is used.
         attempts_per_client_per_minute: logins that one client address may try; as many resets of passwords.
         logins_per_email_per_minute: wrong passwords that one email address may be tried with.
+        smtp_host: the server that takes mail. Without one mail goes to the log and into the data directory
+            where all is one process, and nowhere else.
+        smtp_port: of it; by default 587, 465 or 25, by what secures it.
+        smtp_user: to log in there, if it wants that.
+        smtp_password: likewise.
+        smtp_security: `starttls`, `tls` from the first byte, or `none`.
+        smtp_from: whom mail comes from.
         keys_per_account: API keys that live at a time in one account.
         cors_origins: sites whose scripts may read answers; none by default.
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
@@ -102,6 +109,12 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_hours: Hours = 168
     attempts_per_client_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 30
     logins_per_email_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 10
+    smtp_host: str = ""
+    smtp_port: Port | None = None
+    smtp_user: str = ""
+    smtp_password: str = ""
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_from: str = ""
     keys_per_account: Annotated[int, msgspec.Meta(ge=1)] = 100
     cors_origins: tuple[str, ...] = ()
     receipts_signing_seed: str = ""
@@ -138,6 +151,12 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             session_hours=self.session_hours,
             attempts_per_client=self.attempts_per_client_per_minute,
             logins_per_email=self.logins_per_email_per_minute,
+            smtp_host=self.smtp_host,
+            smtp_port=self.smtp_port,
+            smtp_user=self.smtp_user,
+            smtp_password=self.smtp_password,
+            smtp_security=self.smtp_security,
+            smtp_from=self.smtp_from,
             keys_per_account=self.keys_per_account,
         )
 
@@ -190,6 +209,12 @@ def load_settings() -> ProcessSettings:
         parse_trusted_proxies(settings.trusted_proxies)
     except ValueError as error:
         faults.append(f"LLMRING_TRUSTED_PROXIES: {error}")
+    if settings.smtp_host and "@" not in settings.smtp_from:
+        faults.append(
+            "LLMRING_SMTP_FROM: must be the address that mail comes from, where LLMRING_SMTP_HOST is set"
+        )
+    if bool(settings.smtp_user) != bool(settings.smtp_password):
+        faults.append("LLMRING_SMTP_USER, LLMRING_SMTP_PASSWORD: must be set together")
     try:
         Cors(settings.cors_origins)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The pages that the gateway answers itself: the index and the documentation."""
+"""The pages that the gateway answers itself: the index, the documentation and the one for passwords."""
 
 import base64
 import hashlib
@@ -25,6 +25,7 @@ class Index:
                     "health": "/health",
                     "registry": "/registry.json",
                     "register": "/api/v1/register",
+                    "login": "/api/v1/login",
                     "log": "/api/v1/log",
                     "logs": "/api/v1/logs",
                     "stats": "/api/v1/stats",
@@ -39,18 +40,21 @@ class Index:
         await send_answer(send, 200, self._encoded)
 
 
-class DocsPage:
-    """`GET /docs`: one page with nothing from outside, that reads `/openapi.json`.
+class ScriptedPage:
+    """One page with nothing from outside: `/docs`, which reads `/openapi.json`, and `/password-reset`.
 
     Script and style stand in the page and are allowed by their hash alone (CSP level 3), so that nothing that
     finds its way into the page can run.
+
+    Args:
+        name: of its files.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         folder = resources.files("services.gateway") / "docs"
         style = (folder / "docs.css").read_text("utf-8")
-        script = (folder / "docs.js").read_text("utf-8")
-        page = (folder / "docs.html").read_text("utf-8")
+        script = (folder / f"{name}.js").read_text("utf-8")
+        page = (folder / f"{name}.html").read_text("utf-8")
         self._page = page.replace("/*style*/", style).replace("/*script*/", script).encode()
         self._policy = (
             f"default-src 'none'; script-src '{_csp_hash(script)}'; style-src '{_csp_hash(style)}'; "

@@ -75,6 +75,8 @@ ROWS: Final = (
     Row("/api/v1/register", "auth", Access.IGNORED),
     Row("/api/v1/cli/register", "auth", Access.IGNORED),
     Row("/api/v1/login", "auth", Access.IGNORED),
+    Row("/api/v1/password-reset", "auth", Access.IGNORED),
+    Row("/api/v1/password-reset/confirm", "auth", Access.IGNORED),
     Row("/api/v1/auth/me", "auth", Access.REQUIRED),
     Row("/api/v1/auth/logout", "auth", Access.REQUIRED),
     Row("/api/v1/auth/regenerate-api-key", "auth", Access.REQUIRED),

@@ -9,7 +9,7 @@ from services.gateway.door import Door, Page
 from services.gateway.health import HealthCheck, Probe, build_local_probe, build_remote_probe, show_alive
 from services.gateway.keyring import Keyring
 from services.gateway.limits import AddressLimits
-from services.gateway.pages import DocsPage, Index
+from services.gateway.pages import Index, ScriptedPage
 from services.gateway.routes import SERVICES, RouteTable
 from services.gateway.sessions import SessionCookies
 from services.gateway.settings import GatewaySettings
@@ -69,7 +69,8 @@ def build_gateway(
     health = HealthCheck(probes, own, version=version, clock=clock)
     pages: dict[bytes, Page] = {
         b"/": Index(version).show,
-        b"/docs": DocsPage().show,
+        b"/docs": ScriptedPage("docs").show,
+        b"/password-reset": ScriptedPage("password-reset").show,
         b"/openapi.json": document.show,
         b"/health": health.show,
         b"/health/live": show_alive,
@@ -79,7 +80,9 @@ def build_gateway(
         pages[b"/metrics"] = metrics
     door = Door(
         routes=routes,
-        admission=Admission(keyring, SessionCookies(settings.public_url), key_limiter, addresses),
+        admission=Admission(
+            keyring, SessionCookies(settings.public_url, settings.cors_origins), key_limiter, addresses
+        ),
         addresses=addresses,
         cors=Cors(settings.cors_origins),
         pages=pages,

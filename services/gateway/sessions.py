@@ -5,6 +5,7 @@ browser says that one of our own pages asked. `SameSite=Lax` says the same to br
 that do not listen, and against pages of other hosts of the same site.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from services.gateway.requests import Header
@@ -22,11 +23,13 @@ class SessionCookies:
 
     Args:
         public_url: where people reach this deployment.
+        trusted: origins whose pages may use sessions as our own may (`services.gateway.cors`).
     """
 
-    def __init__(self, public_url: str) -> None:
+    def __init__(self, public_url: str, trusted: Iterable[str] = ()) -> None:
         self._name = session_cookie_name(public_url).encode()
         self._origin = origin_of(public_url)
+        self._own = frozenset(origin.encode() for origin in (self._origin, *trusted)) - {b"*"}
 
     def read(self, cookies: bytes) -> bytes | None:
         """The token of a session; None where the request brings none.
@@ -60,7 +63,7 @@ class SessionCookies:
         origins = {value for name, value in headers if name == b"origin"}
         sites = {value for name, value in headers if name == b"sec-fetch-site"}
         if origins - {b"null"}:
-            is_own = origins == {self._origin.encode()}
+            is_own = len(origins) == 1 and origins <= self._own
         elif sites:
             is_own = sites == {b"same-origin"}
         else:

@@ -169,6 +169,15 @@ OUTBOX_SECONDS: Final = Gauge(
     registry=REGISTRY,
 )
 
+MAILS: Final = Counter(
+    "llmring_mails_total",
+    "Mails by kind and by what became of them: 'sent'; 'failed' at an attempt, to be tried again; 'refused' "
+    "by the mail server for good, or because none is set; 'given_up' after a day; 'dropped' since nobody has "
+    "the address, or has had too many.",
+    ["kind", "outcome"],
+    registry=REGISTRY,
+)
+
 RATE_LIMIT_DEGRADED: Final = Gauge(
     "llmring_rate_limit_degraded",
     "1 while Redis is away and this process counts rate limits by itself, else 0.",

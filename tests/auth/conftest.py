@@ -1,12 +1,19 @@
 """A whole auth service on a real Postgres, spoken to over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default as default_policy
 from hashlib import sha256
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 from uuid import UUID
 
 import httpx
@@ -24,9 +31,10 @@ from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.event_log.postgres import open_postgres_event_log
 from shared.ids import uuid7
 from shared.limits.memory import MemoryRateLimiter
+from shared.limits.port import RateLimiter
 from shared.postgres import Database, migrate, open_database
 from shared.proofs.signing import SigningKey
-from shared.runtime.service import Service
+from shared.runtime.service import Service, Worker
 from shared.web.client import Answer
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 
@@ -88,9 +96,29 @@ def token_of(answer: httpx.Response) -> str:
     return str(value)
 
 
+def link_token(mail: EmailMessage) -> str:
+    """The token of the link in a mail."""
+    body = mail.get_body(("plain",))
+    assert body is not None
+    [token] = re.findall(r"https://api\.example\.test/password-reset#(\S+)", body.get_content())
+    return str(token)
+
+
+async def run_once(worker: Worker) -> None:
+    """Run a worker for one round: it is told to stop as soon as it waits."""
+
+    class Stop(asyncio.Event):
+        async def wait(self) -> Literal[True]:
+            self.set()
+            return True
+
+    await asyncio.wait_for(worker.run(Stop()), 30)
+
+
 @dataclass
 class Auth:
     service: Service
+    mails: Path
     http: httpx.AsyncClient
     database: Database
     log: SwitchableLog
@@ -162,6 +190,33 @@ class Auth:
         principal = Principal(account_id=found.account_id, key_id=found.key_id, scopes=found.scopes)
         return {"x-llmring-principal": self.mint.mint(principal).decode()}
 
+    async def ask_reset(
+        self, email: str = "nora@example.test", client: str = "198.51.100.1"
+    ) -> httpx.Response:
+        return await self.http.post(
+            "/api/v1/password-reset", json={"email": email}, headers={"x-forwarded-for": client}
+        )
+
+    async def confirm_reset(self, token: str, password: str) -> httpx.Response:
+        return await self.http.post(
+            "/api/v1/password-reset/confirm", json={"token": token, "new_password": password}
+        )
+
+    async def send_mails(self) -> None:
+        """Let the worker look once more; it stops at its next step."""
+        await run_once(next(worker for worker in self.service.workers if worker.name == "auth-mails"))
+
+    def list_mails(self) -> list[EmailMessage]:
+        """The mails that were put into the folder, in order."""
+        parser = BytesParser(policy=default_policy)
+        return [parser.parsebytes(path.read_bytes()) for path in sorted(self.mails.glob("*.eml"))]
+
+    async def get_reset_token(self, email: str = "nora@example.test") -> str:
+        """Ask for a link, and take its token out of the mail."""
+        assert (await self.ask_reset(email)).status_code == 202
+        await self.send_mails()
+        return link_token(self.list_mails()[-1])
+
     async def patch(self, account_id: str, body: Any) -> httpx.Response:
         return await self.http.patch(
             f"/api/v1/admin/accounts/{account_id}", json=body, headers=self.token("operator")
@@ -197,7 +252,10 @@ class Auth:
 
 @asynccontextmanager
 async def open_auth(
-    postgres_url: str, log_url: str | None = None, settings: AuthSettings = SETTINGS
+    postgres_url: str,
+    log_url: str | None = None,
+    settings: AuthSettings = SETTINGS,
+    build_limiter: Callable[[], RateLimiter] = MemoryRateLimiter,
 ) -> AsyncIterator[Auth]:
     """The service on an empty database, with the event log on another one if `log_url` says so."""
     await migrate(postgres_url, [SCHEMA])
@@ -207,25 +265,27 @@ async def open_auth(
     await log.ensure_topics(TOPICS)
     clock = FixedClock(T0)
     ingest = Ingest()
+    mails = Path(tempfile.mkdtemp()) / "mail"
     signing_key = SigningKey.from_seed(b"\x07" * 32)
     service = build_auth(
         database=database,
         event_log=log,
         principals=PrincipalVerifier([signing_key.public_key], clock),
-        client_limiter=MemoryRateLimiter(),
-        email_limiter=MemoryRateLimiter(),
+        client_limiter=build_limiter(),
+        email_limiter=build_limiter(),
         clock=clock,
-        settings=settings,
+        settings=msgspec.structs.replace(settings, mail_folder=settings.mail_folder or str(mails)),
         ingest=ingest,  # type: ignore[arg-type]  # auth only calls it
     )
     assert service.app is not None
     transport = httpx.ASGITransport(app=service.app)  # type: ignore[arg-type]  # Litestar's ASGI types
     async with httpx.AsyncClient(transport=transport, base_url="http://auth.test") as http:
-        yield Auth(service, http, database, log, clock, PrincipalMint(signing_key, clock), ingest)
+        yield Auth(service, mails, http, database, log, clock, PrincipalMint(signing_key, clock), ingest)
     for step in service.on_stop:
         await step()
     await log.close()
     await database.close()
+    shutil.rmtree(mails.parent)
 
 
 @pytest.fixture

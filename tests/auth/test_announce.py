@@ -88,7 +88,7 @@ async def test_what_a_killed_process_left_behind_is_published(auth: Auth, change
 
 
 async def test_the_relay_outlives_an_outage_and_stops_when_told(auth: Auth) -> None:
-    (worker,) = auth.service.workers
+    [worker] = [worker for worker in auth.service.workers if worker.name == "auth-relay"]
     auth.log.failure = AWAY
     await auth.open_account()
     auth.clock.at = T0 + RELAY_AFTER + timedelta(seconds=1)

@@ -1,6 +1,7 @@
 """Logging in: cases P14 and P22, keys that make room, and races with what takes a password away."""
 
 import asyncio
+import itertools
 import statistics
 import time
 from datetime import timedelta
@@ -12,6 +13,9 @@ import pytest
 
 from services.auth.passwords import PasswordHashes
 from services.auth.settings import AuthSettings
+from shared.limits.choose import build_limiter
+from shared.limits.port import RateLimiter
+from shared.redis import open_redis
 from tests.auth.conftest import PASSWORD, SETTINGS, Auth, open_auth, token_of
 
 WRONG = "The email address or the password is wrong."
@@ -130,6 +134,19 @@ async def test_attempts_are_limited_by_the_clients_address_over_all_addresses(au
     assert (await auth.log_in(client="2001:db8:7:2::1")).status_code == 200
     auth.clock.at += timedelta(seconds=60)
     assert (await auth.log_in(client="2001:db8:7:1::1")).status_code == 200
+
+
+async def test_attempts_are_limited_while_redis_is_away(postgres_url: str) -> None:
+    redis = await open_redis("redis://127.0.0.1:1/0")
+    counters = itertools.count()
+
+    def away() -> RateLimiter:
+        return build_limiter(redis, f"test-{next(counters)}", 100)
+
+    async with open_auth(postgres_url, build_limiter=away) as auth:
+        answers = [await auth.log_in(password="wrong horse battery") for _ in range(12)]
+    await redis.close()
+    assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 2
 
 
 async def test_right_logins_do_not_use_up_an_addresss_attempts(auth: Auth) -> None:

@@ -12,6 +12,8 @@ async def test_every_path_is_described_and_no_internal_one_is(auth: Auth) -> Non
         "/api/v1/register": {"post": ["201", "400", "409", "413", "422", "429", "503"]},
         "/api/v1/cli/register": {"post": ["201", "400", "409", "413", "422", "429", "503"]},
         "/api/v1/login": {"post": ["200", "400", "401", "413", "422", "429", "503"]},
+        "/api/v1/password-reset": {"post": ["202", "400", "413", "422", "429", "503"]},
+        "/api/v1/password-reset/confirm": {"post": ["200", "400", "413", "422", "429", "503"]},
         "/api/v1/auth/me": {"get": ["200", "401", "403", "429", "503"]},
         "/api/v1/auth/regenerate-api-key": {"post": ["201", "401", "403", "429", "503"]},
         "/api/v1/auth/logout": {"post": ["204", "401", "403", "429", "503"]},

@@ -158,6 +158,22 @@ async def test_a_new_key_replaces_the_first_one_and_no_other(auth: Auth) -> None
     assert sum([await auth.verify(each.json()["api_key"]) is not None for each in both]) == 1
 
 
+async def test_whoever_is_logged_in_makes_keys_that_do_more_than_a_session(auth: Auth) -> None:
+    await auth.open_account()
+    header = await auth.by_session(await auth.open_session())
+    made = await auth.http.post(
+        "/api/v1/keys", json={"name": "ci", "scopes": ["log", "admin"]}, headers=header
+    )
+    assert made.status_code == 201, made.text
+    mightier = await auth.http.post(
+        "/api/v1/keys", json={"name": "x", "scopes": ["operator"]}, headers=header
+    )
+    assert mightier.status_code == 403
+    found = await auth.verify(made.json()["api_key"])
+    assert found is not None
+    assert found.scopes == ("log", "admin")
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [("GET", "me"), ("POST", "regenerate-api-key"), ("POST", "logout")],

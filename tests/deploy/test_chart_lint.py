@@ -25,6 +25,7 @@ EVERYTHING: dict[str, Any] = {
         "receiptsWitnesses": [f"{WITNESS} https://witness.example.org:8443/w", WITNESS],
         "receiptsWitnessQuorum": 1,
     },
+    "smtp": {"host": "smtp.example.com", "from": "llmring@example.com", "existingSecret": "smtp"},
     "telemetry": {"otlpEndpoint": "http://collector.monitoring:4318", "sampleRatio": 0.1},
     "metrics": {
         "scrapeAnnotations": True,
@@ -56,6 +57,7 @@ EVERYTHING: dict[str, Any] = {
         "databaseTo": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
         "redisTo": [{"podSelector": {"matchLabels": {"app": "redis"}}}],
         "kafkaTo": [{"ipBlock": {"cidr": "10.2.0.0/16"}}],
+        "smtpTo": [{"ipBlock": {"cidr": "10.3.0.0/16"}}],
         "otlpTo": [{"namespaceSelector": {}}],
         "extraEgress": [{"ports": [{"port": 443}]}],
     },

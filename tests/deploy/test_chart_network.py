@@ -76,6 +76,20 @@ def test_the_receipts_service_alone_reaches_the_witnesses_that_it_asks(helm: Pat
         assert given == ([",".join(witnesses)] if name == "receipts" else [])
 
 
+def test_auth_alone_reaches_the_mail_server(helm: Path) -> None:
+    smtp = {"host": "smtp.example.com", "port": 2525, "from": "llmring@example.com"}
+    manifests, before = chart.render(helm, values={"smtp": smtp}), chart.render(helm)
+    for name in PROCESSES:
+        rules, old = (
+            chart.get_one(each, "NetworkPolicy", name)["spec"]["egress"] for each in (manifests, before)
+        )
+        more = [rule["ports"] for rule in rules if rule not in old]
+        assert more == ([[{"port": 2525}]] if name == "auth" else []), name
+        given = {each for each in _variables(manifests, name) if each.startswith("LLMRING_SMTP_")}
+        wanted = {f"LLMRING_SMTP_{each}" for each in ("HOST", "PORT", "SECURITY", "FROM")}
+        assert given == (wanted if name == "auth" else set()), name
+
+
 def test_metrics_are_for_the_monitoring_namespace_alone_and_only_when_wanted(helm: Path) -> None:
     for wanted in ("metrics.enabled", "metrics.scrapeAnnotations", "metrics.podMonitor.enabled"):
         manifests = chart.render(helm, f"{wanted}=true")

@@ -63,6 +63,9 @@ def test_a_process_gets_no_secret_that_it_does_not_need(manifests: list[Manifest
             if each["name"] == variable
         }
         assert holders == processes, variable
+    for name, pod in chart.list_pods(manifests):
+        given = {each["name"] for each in pod["spec"]["containers"][0]["env"]}
+        assert name == "auth" or "LLMRING_SMTP_PASSWORD" not in given, name
 
 
 def test_secrets_are_named_and_never_made(manifests: list[Manifest]) -> None:

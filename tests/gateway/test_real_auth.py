@@ -245,6 +245,33 @@ async def test_sessions_end_on_every_gateway_within_a_second(deployment: Deploym
     assert await me(sessions[1]) == {200}
 
 
+async def test_a_password_reset_ends_sessions_on_every_gateway_and_leaves_keys(
+    deployment: Deployment,
+) -> None:
+    """Case P17."""
+    key, _ = await deployment.register("rita@example.test")
+    auth = deployment.auth
+    sessions = [await auth.open_session("rita@example.test") for _ in range(2)]
+
+    async def seen() -> set[int]:
+        answers = [
+            await ask(each.app, "GET", "/api/v1/auth/me", [("Cookie", f"{COOKIE}={token}")])
+            for each in deployment.gateways
+            for token in sessions
+        ]
+        return {answer.status for answer in answers}
+
+    assert await seen() == {200}
+    token = await auth.get_reset_token("rita@example.test")
+    body = f'{{"token":"{token}","new_password":"another horse battery"}}'.encode()
+    path = "/api/v1/password-reset/confirm"
+    assert (await ask(deployment.gateways[0].app, "POST", path, [JSON], body)).status == 200
+    async with asyncio.timeout(1):
+        while await seen() != {401}:  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.005)
+    await deployment.becomes({200}, key)
+
+
 async def test_an_operators_path_takes_no_customers_key(deployment: Deployment) -> None:
     key, account_id = await deployment.register("zoe@example.test")
     path = f"/api/v1/admin/accounts/{account_id}"

@@ -145,6 +145,22 @@ async def test_what_changes_something_is_taken_from_our_own_pages_alone(house: H
     assert answer.status == 200
 
 
+@pytest.mark.parametrize(
+    ("origins", "status"), [(("https://app.example.test",), 200), (("*",), 403), ((), 403)]
+)
+async def test_a_site_that_is_trusted_like_our_own_may_use_sessions(
+    origins: tuple[str, ...], status: int
+) -> None:
+    settings = GatewaySettings(public_url="https://api.example.test", cors_origins=origins)
+    async with open_house(settings=settings) as house:
+        token = open_session(house)
+        for origin, wanted in (("https://app.example.test", status), ("https://api.example.test", 200)):
+            answer = await house.ask("POST", "/api/v1/auth/logout", cookie(token), ("Origin", origin))
+            assert answer.status == wanted
+        answer = await house.ask("POST", "/api/v1/auth/logout", cookie(token), ("Origin", "*"))
+        assert answer.status == 403
+
+
 async def test_a_session_is_doubted_with_its_accounts_keys(house: House) -> None:
     token = open_session(house)
     [found] = house.auth.sessions.values()

@@ -4,11 +4,14 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.live.client_environment import install_client
@@ -145,3 +148,30 @@ def test_llmring_register_gives_a_key_that_works(shell: Shell, server: ServerPro
     key = next(word for word in printed.split() if word.startswith("llmr_pk_"))
     status = shell.run("llmring", "server", "status", LLMRING_API_KEY=key)
     assert "API key accepted" in status
+    _set_first_password(server, email)
+
+
+def _set_first_password(server: ServerProcess, email: str) -> None:
+    """The link that the command line's registration had sent: without a mail server it lies in a folder."""
+    folder = server.data_dir / "mail"
+    deadline = time.monotonic() + 20
+    while not (found := [path for path in folder.glob("*.eml") if email in path.read_text()]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    [path] = found
+    assert path.stat().st_mode & 0o777 == 0o600
+    [token] = re.findall(rf"^{re.escape(server.url)}/password-reset#(\S+)$", path.read_text(), re.MULTILINE)
+    password = "a first horse battery"
+    with httpx.Client(base_url=server.url) as browser:
+        assert browser.get("/password-reset").status_code == 200
+        body = {"token": token, "new_password": password}
+        answer = browser.post("/api/v1/password-reset/confirm", json=body)
+        assert (answer.status_code, answer.json()["api_keys_still_valid"]) == (200, 1)
+        assert browser.post("/api/v1/login", json={"email": email, "password": password}).status_code == 200
+        me = browser.get("/api/v1/auth/me").json()
+        assert (me["email"], me["email_verified"], me["api_key"]["live_keys"]) == (email, True, 2)
+        assert browser.get("/api/v1/stats").status_code == 200
+        evil = {"Origin": "https://evil.test"}
+        assert browser.post("/api/v1/auth/logout", headers=evil).status_code == 403
+        assert browser.post("/api/v1/auth/logout", headers={"Origin": server.url}).status_code == 204
+        assert browser.get("/api/v1/auth/me").status_code == 401

@@ -33,8 +33,8 @@ def build_account_routes(overviews: Overviews, rules: RetentionRules) -> list[HT
         token = find_header(request.scope["headers"], PRINCIPAL_HEADER) or b""
         return await overviews.show(principal, token)
 
-    # Without a principal: nobody is behind it. Who does not know an account's id learns nothing by it, and the
-    # gateway has no route to it.
+    # Without a principal: nobody is behind it. Who does not know an account's id learns nothing by it, and
+    # the gateway has no route to it.
     @post(RETENTION_PATH, status_code=200, cache_control=NO_STORE, include_in_schema=False)
     async def post_retention(body: RawBody) -> RetentionAnswer:
         return RetentionAnswer(await rules.list(read_body(body, RetentionQuestion).account_ids))

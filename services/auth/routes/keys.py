@@ -8,6 +8,7 @@ from litestar import Request, delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter, RawBody
 
+from services.auth.api_keys import CUSTOMER_SCOPES
 from services.auth.audit import actor_of
 from services.auth.key_messages import (
     MAX_KEY_PAGE,
@@ -21,7 +22,7 @@ from services.auth.key_messages import (
 from services.auth.keys import AccountKeys, Asking
 from services.auth.routes.answers import NO_STORE, FromGateway
 from services.auth.routes.client import client_of
-from shared.contracts.keys import SCOPE_ADMIN, SCOPE_OPERATOR, Principal
+from shared.contracts.keys import SCOPE_ADMIN, SCOPE_OPERATOR, SCOPE_SESSION, Principal
 from shared.web.bodies import read_body
 from shared.web.openapi import describe_body, describe_problems
 from shared.web.principal import require_scope
@@ -156,6 +157,7 @@ def _build_for_operators(keys: AccountKeys) -> list[HTTPRouteHandler]:
 
 
 def _asking(principal: Principal, request: AnyRequest, account_id: UUID | None = None) -> Asking:
-    return Asking(
-        account_id or principal.account_id, principal.scopes, actor_of(principal, client_of(request))
-    )
+    # Whoever logged in is the account's owner, and may give keys what the account may do, though a session
+    # itself cannot do all of it.
+    scopes = CUSTOMER_SCOPES if SCOPE_SESSION in principal.scopes else principal.scopes
+    return Asking(account_id or principal.account_id, scopes, actor_of(principal, client_of(request)))

@@ -120,6 +120,24 @@ issuer:
 - name: LLMRING_PUBLIC_URL
   value: {{ $values.settings.publicUrl | quote }}
 {{- end }}
+{{- if and (eq $name "auth") $values.smtp.host }}
+- name: LLMRING_SMTP_HOST
+  value: {{ $values.smtp.host | quote }}
+- name: LLMRING_SMTP_PORT
+  value: {{ $values.smtp.port | int | quote }}
+- name: LLMRING_SMTP_SECURITY
+  value: {{ $values.smtp.security | quote }}
+- name: LLMRING_SMTP_FROM
+  value: {{ $values.smtp.from | quote }}
+{{- if $values.smtp.existingSecret }}
+- name: LLMRING_SMTP_USER
+  valueFrom:
+    secretKeyRef: {name: {{ $values.smtp.existingSecret | quote }}, key: {{ $values.smtp.userKey | quote }}}
+- name: LLMRING_SMTP_PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ $values.smtp.existingSecret | quote }}, key: {{ $values.smtp.passwordKey | quote }}}
+{{- end }}
+{{- end }}
 {{- if and (eq $name "migrate") $values.kafka.replicationFactor }}
 - name: LLMRING_KAFKA_REPLICATION_FACTOR
   value: {{ $values.kafka.replicationFactor | int | quote }}
