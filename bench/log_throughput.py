@@ -90,7 +90,7 @@ def new_account(url: str, operator_key: str) -> str:
         f"{url}/api/v1/admin/accounts/{account['account_id']}",
         "PATCH",
         operator_key,
-        {"requests_per_minute": LIMIT, "logs_per_month": None},
+        {"requests_per_minute": LIMIT, "logs_per_month": None, "retention_days": None},
     )
     key: str = account["api_key"]
     return key

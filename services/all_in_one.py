@@ -14,7 +14,7 @@ from services.gateway.settings import GatewaySettings
 from services.ingest import service as ingest
 from services.ingest.claim_cache import ClaimCache
 from services.ingest.quota_counter import QuotaCounter
-from services.ingest.settings import IngestSettings
+from services.ingest.settings import IngestSettings, RetentionSettings
 from services.ingest.shared_counter import SharedCounter
 from services.receipts import service as receipts
 from services.receipts.settings import ReceiptsSettings
@@ -56,6 +56,7 @@ def build_deployment(
     auth_settings: AuthSettings,
     gateway_settings: GatewaySettings,
     receipts_settings: ReceiptsSettings,
+    retention_settings: RetentionSettings = RetentionSettings(),  # noqa: B008 - it cannot be changed
     claim_cache: ClaimCache | None = None,
     redis: Redis | None = None,
     metrics: RenderMetrics | None = None,
@@ -72,6 +73,7 @@ def build_deployment(
         auth_settings: of auth.
         gateway_settings: of the gateway.
         receipts_settings: of receipts.
+        retention_settings: of the deletion of old records.
         claim_cache: what idempotency keys stand for, for as long as the database is away and the event log is
             not.
         redis: counts requests, and the records of a month; without it this process's memory does.
@@ -118,6 +120,9 @@ def build_deployment(
         settings=receipts_settings,
     )
     services = (registry_service, ingest_service, auth_service, receipts_service)
+    retention = ingest.build_retention(
+        database=database, auth=_upstream(auth_service), clock=clock, settings=retention_settings
+    )
     gateway = build_gateway(
         upstreams={each.name: _upstream(each) for each in services},
         mint=PrincipalMint(key, clock),
@@ -132,7 +137,8 @@ def build_deployment(
         metrics=None if metrics is None else MetricsPage(metrics).show,
     )
     assert gateway.app is not None  # noqa: S101 - it is all that the gateway is
-    return Deployment(services=(*services, gateway), app=pace.count(gateway.app))
+    keeping = Service(name="retention", workers=[retention])
+    return Deployment(services=(*services, keeping, gateway), app=pace.count(gateway.app))
 
 
 def _upstream(service: Service) -> Upstream:

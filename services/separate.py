@@ -22,6 +22,7 @@ from services.gateway.routes import SERVICES as BEHIND_GATEWAY
 from services.gateway.service import build_gateway
 from services.gateway.settings import GatewaySettings
 from services.ingest import service as ingest
+from services.ingest.settings import RetentionSettings
 from services.receipts import service as receipts
 from services.receipts.settings import ReceiptsSettings
 from services.registry import service as registry
@@ -69,6 +70,7 @@ class Surroundings:
     auth_settings: AuthSettings
     gateway_settings: GatewaySettings
     receipts_settings: ReceiptsSettings
+    retention_settings: RetentionSettings
 
     def upstream(self, name: str) -> HttpUpstream:
         """Another service, over HTTP."""
@@ -138,12 +140,20 @@ async def _build_ingest(around: Surroundings) -> Service:
 
 
 async def _build_rater(around: Surroundings) -> Service:
-    return ingest.build_rating(
-        database=await around.open_database(ingest.SCHEMA),
+    database = await around.open_database(ingest.SCHEMA)
+    rating = ingest.build_rating(
+        database=database,
         event_log=await around.open_event_log(),
         pricebook=Pricebook(around.upstream("registry")),
         clock=around.clock,
     )
+    retention = ingest.build_retention(
+        database=database,
+        auth=around.upstream("auth"),
+        clock=around.clock,
+        settings=around.retention_settings,
+    )
+    return replace(rating, workers=(*rating.workers, retention))
 
 
 async def _build_auth(around: Surroundings) -> Service:

@@ -52,6 +52,7 @@ class Findings:
         dead: records in `usage.dead`, each source once, whether they were replayed or not.
         rater_lag: records of `usage.logged` that are still to be rated.
         issuer_lag: records of `usage.rated` that are still to be receipted.
+        expired: records whose rows retention has deleted.
         beyond_topic: rows of a time of which the topic has no records any more.
         unknown_versions: records whose registry version is not in this deployment, by version; they are held
             against their own word.
@@ -66,6 +67,7 @@ class Findings:
         self.dead = 0
         self.rater_lag = 0
         self.issuer_lag = 0
+        self.expired = 0
         self.beyond_topic = 0
         self.unknown_versions: Counter[str] = Counter()
         self.counts: Counter[Kind] = Counter()
@@ -112,6 +114,7 @@ class Findings:
             "lag": self.rater_lag + self.issuer_lag,
             "rater_lag": self.rater_lag,
             "issuer_lag": self.issuer_lag,
+            "expired": self.expired,
             "beyond_topic": self.beyond_topic,
             "unknown_versions": dict(self.unknown_versions),
             "by_kind": {kind: counts[kind] for kind in KINDS if counts[kind]},

@@ -23,6 +23,7 @@ class Record(NamedTuple):
     answered_cost: str | None
     answered_figures: bytes | None
     is_late: bool
+    occurred_us: int
 
     @property
     def place(self) -> tuple[int, int]:
@@ -37,17 +38,24 @@ class Surroundings(NamedTuple):
         rated_until: per partition, the offset before which every record was rated or set aside.
         set_aside: places in `usage.logged` whose records are in `usage.dead`.
         receipts_set_aside: keys whose rated events are in `usage.dead`.
+        deleted_before_us: by account (16 bytes), before which instant, in microseconds since 1970, retention
+            may have deleted records.
         whole_since: rows accepted before may have had records that the topic let go of; None: it has all.
     """
 
     rated_until: Mapping[int, int]
     set_aside: frozenset[tuple[int, int]]
     receipts_set_aside: frozenset[bytes]
+    deleted_before_us: Mapping[bytes, int]
     whole_since: datetime | None
 
     def is_rated(self, record: Record) -> bool:
         """Whether a rater has passed a record."""
         return record.offset < self.rated_until.get(record.partition, 0)
+
+    def may_be_deleted(self, record: Record) -> bool:
+        """Whether retention may have deleted a record's row."""
+        return record.occurred_us < self.deleted_before_us.get(record.key[:16], record.occurred_us)
 
 
 class Streams(NamedTuple):
@@ -105,7 +113,9 @@ def _compare_row(there: _OfOneKey, around: Surroundings, findings: Findings) -> 
     due = [each for each in rated if each.place not in around.set_aside]
     findings.topic += bool(due or (rated and stored))
     if not stored:
-        if due:
+        if due and around.may_be_deleted(due[0]):
+            findings.expired += 1
+        elif due:
             findings.differ("lost", key, f"usage.logged/{due[0].partition}/{due[0].offset} has no row")
         return
     (row, *_) = stored
@@ -176,8 +186,12 @@ def _compare_receipts(there: _OfOneKey, around: Surroundings, findings: Findings
             told = f"{receipt.receipt_id} states {receipt.cost}, the row has {stored[0].cost}"
             findings.differ("receipt_wrong_cost", key, told)
     # One that is rated and not set aside is called lost already; one that is not rated yet is on its way.
-    if not stored and all(
-        around.is_rated(each) and each.place in around.set_aside for each in there.accepted
+    # Where the topic has let go of records and retention of rows, the receipt alone is left.
+    is_all_that_is_left = around.whole_since is not None and key[:16] in around.deleted_before_us
+    if (
+        not stored
+        and not (is_all_that_is_left and not there.accepted)
+        and all(around.is_rated(each) and each.place in around.set_aside for each in there.accepted)
     ):
         findings.differ("receipt_without_record", key, f"{receipted[0].receipt_id} is for no stored record")
 

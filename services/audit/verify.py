@@ -32,6 +32,7 @@ OnProgress = Callable[[str, int], None]
 _CLOCKS_DIFFER: Final = timedelta(hours=1)
 _AFTER_EVERYTHING: Final = datetime.max.replace(tzinfo=UTC)
 _TELL_EVERY: Final = 100_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Verification:
@@ -140,7 +141,16 @@ class Verification:
                 self._findings.differ("not_set_aside", None, told)
         # Anew: what was let go of while the topic was read was not seen either.
         whole_since = await self._whole_since(await self._event_log.begins(USAGE_LOGGED))
-        return Surroundings(usage.positions, frozenset(set_aside), frozenset(receipts_set_aside), whole_since)
+        deleted_before = {
+            account_id.bytes: _microseconds(at) for account_id, at in usage.deleted_before.items()
+        }
+        return Surroundings(
+            usage.positions,
+            frozenset(set_aside),
+            frozenset(receipts_set_aside),
+            deleted_before,
+            whole_since,
+        )
 
     async def _whole_since(self, begins: Mapping[int, int]) -> datetime | None:
         """From when on the topic has every record of every partition; None: from the first."""
@@ -189,7 +199,12 @@ def _entry(accepted: Accepted) -> Record:
         None if answered is None else answered.cost,
         None if answered is None else answered.figures,
         accepted.is_late,
+        _microseconds(accepted.occurred_at),
     )
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 async def _as_records(runs: SortedRuns) -> AsyncIterator[list[Record]]:

@@ -78,6 +78,7 @@ def run_one(name: str, process: Process, settings: ProcessSettings) -> None:
         auth_settings=settings.auth,
         gateway_settings=settings.gateway,
         receipts_settings=settings.receipts,
+        retention_settings=settings.retention,
     )
 
     async def prepare(stack: AsyncExitStack) -> Service:

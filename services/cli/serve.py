@@ -102,6 +102,7 @@ async def _serve(settings: ProcessSettings, url: str) -> None:
             ),
             gateway_settings=settings.gateway,
             receipts_settings=settings.receipts,
+            retention_settings=settings.retention,
             claim_cache=_claim_cache(settings, redis),
             redis=redis,
             metrics=render_metrics if settings.public_metrics else None,

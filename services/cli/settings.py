@@ -11,6 +11,7 @@ import msgspec
 from services.auth.settings import AuthSettings
 from services.gateway.cors import Cors
 from services.gateway.settings import GatewaySettings
+from services.ingest.settings import RetentionSettings
 from services.receipts.policy import parse_policy
 from services.receipts.settings import ReceiptsSettings
 from shared.contracts.topics import PASSED_ON_RETENTION
@@ -69,6 +70,9 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         smtp_from: whom mail comes from.
         keys_per_account: API keys that live at a time in one account.
         cors_origins: sites whose scripts may read answers; none by default.
+        retention_grace_days: for how long nothing of an account is deleted after its retention became
+            shorter.
+        retention_interval_s: how often records older than their account's retention are looked for.
         receipts_signing_seed: base64 of the 32 seed bytes that receipts are signed with; made and kept in the
             data directory by default. A new one rotates the key.
         receipts_log_origin: the name of the log of receipts; empty for one made from the first signing key.
@@ -117,6 +121,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_from: str = ""
     keys_per_account: Annotated[int, msgspec.Meta(ge=1)] = 100
     cors_origins: tuple[str, ...] = ()
+    retention_grace_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 7
+    retention_interval_s: Seconds = 3600
     receipts_signing_seed: str = ""
     receipts_log_origin: str = ""
     receipts_witnesses: tuple[str, ...] = ()
@@ -169,6 +175,11 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             trusted_proxies=self.trusted_proxies,
             cors_origins=self.cors_origins,
         )
+
+    @property
+    def retention(self) -> RetentionSettings:
+        """Those of the deletion of old records."""
+        return RetentionSettings(grace_days=self.retention_grace_days, interval_s=self.retention_interval_s)
 
     @property
     def receipts(self) -> ReceiptsSettings:

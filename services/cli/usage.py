@@ -11,6 +11,7 @@ from services.audit.words import describe_rollup
 from services.cli.prices import open_pricebook
 from services.cli.reach import finish, reach_event_log, reach_existing_database
 from services.cli.reprice import reprice
+from services.cli.retention import retention
 from services.cli.settings import ProcessSettings, load_settings
 from services.ingest.rebuild import Rebuilt, rebuild_rollups
 from services.ingest.record import Recorder
@@ -33,6 +34,7 @@ def usage() -> None:
 
 
 usage.add_command(reprice)
+usage.add_command(retention)
 
 
 @usage.command()

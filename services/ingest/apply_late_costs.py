@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from services.ingest.store.logs import insert_logs
+from services.ingest.store.retention import is_before, list_horizons
 from services.ingest.store.unpriced import find_unpriced, set_costs
 from shared.contracts.usage import UsageLogged
 from shared.postgres import Connection
@@ -16,7 +17,8 @@ class LateCosts(NamedTuple):
 
     Attributes:
         before: those whose records have this cost now, and the records as they were.
-        inserted: those whose rows were not there: their topic has let go of the first event.
+        inserted: those whose rows were not there: their topic has let go of the first event. None of those
+            that may have been deleted.
         foreign: those that state other facts than a row that has no cost.
     """
 
@@ -32,7 +34,10 @@ async def apply_late_costs(connection: Connection, late: Sequence[UsageLogged]) 
         connection: of the rater's transaction, which alone writes these accounts' records.
         late: with `repriced_at`; of several for one record the first counts that states its facts.
     """
-    new = await insert_logs(connection, late)
+    horizons = await list_horizons(connection, {event.account_id for event in late}) if late else {}
+    # One that retention has deleted stays so: its sums are those of a record without a cost.
+    kept = [event for event in late if not is_before(event, horizons)]
+    new = await insert_logs(connection, kept)
     rows = await find_unpriced(connection, {(event.account_id, event.log_id) for event in late} - new)
     costs = LateCosts({}, [], [])
     for place, event in enumerate(late):

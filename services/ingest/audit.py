@@ -5,6 +5,7 @@ Nothing is changed and nobody is held up. Topics are read by offsets, tables in 
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from services.ingest.store.recount import (
     list_wrong_counts,
     list_wrong_sums,
 )
+from services.ingest.store.retention import list_all_horizons
 from shared.contracts.topics import USAGE_LOGGED
 from shared.event_log.port import EventLog, StoredRecord
 from shared.event_log.positions import list_positions
@@ -52,6 +54,7 @@ class Accepted(NamedTuple):
         expected: by the registry version that it names.
         as_answered: by its own word, where that is another one: its caller was told so.
         is_late: it gives a record that had no cost the one that was found later.
+        occurred_at: its own time.
     """
 
     key: bytes
@@ -60,6 +63,7 @@ class Accepted(NamedTuple):
     expected: Expected
     as_answered: Expected | None
     is_late: bool
+    occurred_at: datetime
 
 
 class Unreadable(NamedTuple):
@@ -109,6 +113,7 @@ async def _appraise(
         Expected(repriced.cost, figures_of(repriced)),
         None if repriced is event else Expected(event.cost, figures_of(event)),
         event.repriced_at is not None,
+        event.occurred_at,
     )
 
 
@@ -116,12 +121,16 @@ class UsageSnapshot:
     """The usage tables at one instant; made by `open_usage_snapshot`.
 
     Attributes:
-        positions: of the raters: every record before has its row, or was set aside.
+        positions: of the raters: every record before has its row, or was set aside, or was deleted.
+        deleted_before: by account, before which instant records may have been deleted by retention.
     """
 
-    def __init__(self, connection: Connection, positions: Mapping[int, int]) -> None:
+    def __init__(
+        self, connection: Connection, positions: Mapping[int, int], deleted_before: Mapping[UUID, datetime]
+    ) -> None:
         self._connection = connection
         self.positions = positions
+        self.deleted_before = deleted_before
 
     def list_stored(self) -> AsyncIterator[list[StoredFigures]]:
         """Every row, in the order of the keys, some at a time."""
@@ -151,4 +160,5 @@ async def open_usage_snapshot(url: str) -> AsyncIterator[UsageSnapshot]:
         UnavailableError: the database is away.
     """
     async with open_snapshot(url, application_name="llmring-audit-usage") as connection:
-        yield UsageSnapshot(connection, await list_positions(connection, "usage", RATER, USAGE_LOGGED))
+        positions = await list_positions(connection, "usage", RATER, USAGE_LOGGED)
+        yield UsageSnapshot(connection, positions, await list_all_horizons(connection))

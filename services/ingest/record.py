@@ -23,6 +23,7 @@ from services.ingest.rollup import roll_up
 from services.ingest.store.claims import Claim, follow_records, list_claims
 from services.ingest.store.logs import RecordKey, insert_logs
 from services.ingest.store.months import add_to_months
+from services.ingest.store.retention import is_before, list_horizons, take_back_deleted
 from services.ingest.store.rollups import add_latencies, add_sums, delete_empty
 from services.ingest.watermark import Watermark
 from shared.clock import Clock
@@ -118,6 +119,7 @@ class Recorder:
             first = [each for each in priced if each.event.repriced_at is None]
             late = [each for each in priced if each.event.repriced_at is not None]
             new = await insert_logs(connection, [each.event for each in first])
+            new -= await self._take_back_deleted(connection, [each.event for each in first], new)
             fresh: list[Priced] = []
             repeated: list[Priced] = []
             for each in first:
@@ -142,6 +144,21 @@ class Recorder:
             self._watermark.applied(accepted.partition, accepted.next_offset)
         _count([each.event for each in fresh])
         RECORDS_REPRICED.inc(len(costs.before))
+
+    async def _take_back_deleted(
+        self, connection: Connection, events: Sequence[UsageLogged], new: set[RecordKey]
+    ) -> set[RecordKey]:
+        """Take out what retention had deleted before it came once more; which records these were.
+
+        After the insert, so that what is being deleted at this moment is seen as well.
+        """
+        horizons = await list_horizons(connection, {event.account_id for event in events})
+        keys = {
+            (event.account_id, event.log_id)
+            for event in events
+            if event.body_digest is not None and is_before(event, horizons)
+        } & new
+        return await take_back_deleted(connection, list(keys)) if keys else set()
 
     async def _add_up(
         self, counted: Sequence[Priced], unpriced: Sequence[UsageLogged], connection: Connection

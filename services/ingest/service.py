@@ -1,5 +1,6 @@
 """Puts the ingest service together: the HTTP application, the rater and the pricebook."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -14,11 +15,14 @@ from services.ingest.price_late import LatePricing
 from services.ingest.quota import Quotas
 from services.ingest.quota_counter import MemoryCounter, QuotaCounter
 from services.ingest.record import RATER, Recorder
+from services.ingest.retention import Retention, run_retention
+from services.ingest.routes.kept import build_kept
 from services.ingest.routes.log import build_documented, build_fast_lanes
 from services.ingest.routes.month import build_month
 from services.ingest.routes.reads import build_reads
 from services.ingest.routes.reprice import build_reprice
-from services.ingest.settings import IngestSettings
+from services.ingest.rules import RemoteRules
+from services.ingest.settings import IngestSettings, RetentionSettings
 from services.ingest.watermark import Watermark
 from services.ingest.worker import build_rater
 from shared.clock import Clock
@@ -30,6 +34,7 @@ from shared.pricebook.pricebook import Pricebook
 from shared.runtime.requests_first import RequestsFirst
 from shared.runtime.service import Service, Worker
 from shared.web.app import build_app
+from shared.web.client import Upstream
 from shared.web.principal import PrincipalVerifier
 
 SCHEMA = Schema("usage", Path(__file__).parent / "migrations")
@@ -142,7 +147,12 @@ def build_ingest(
         name="ingest",
         app=build_app(
             "LLMRing usage",
-            [*reads, build_reprice(pricing), build_month(quotas, watermark, clock, read_wait)],
+            [
+                *reads,
+                build_reprice(pricing),
+                build_month(quotas, watermark, clock, read_wait),
+                build_kept(database, presence),
+            ],
             service="ingest",
             lanes=build_fast_lanes(acceptance, principals),
             principals=principals,
@@ -154,6 +164,23 @@ def build_ingest(
         dispensable=frozenset(("database",)),
         on_start=on_start,
     )
+
+
+def build_retention(
+    *, database: Database, auth: Upstream, clock: Clock, settings: RetentionSettings
+) -> Worker:
+    """The loop that deletes records older than their account's retention; of several one at a time works.
+
+    Args:
+        auth: tells for how long records are kept.
+    """
+    retention = Retention(database, RemoteRules(auth), clock, timedelta(days=settings.grace_days))
+
+    async def run(stop: asyncio.Event) -> None:
+        interval = timedelta(seconds=settings.interval_s)
+        await run_retention(retention, interval, timedelta(seconds=settings.first_after_s), stop)
+
+    return Worker("retention", run)
 
 
 def build_rating(

@@ -3,6 +3,20 @@
 import msgspec
 
 
+class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the deletion of old records.
+
+    Attributes:
+        grace_days: for how long nothing of an account is deleted after its retention became shorter.
+        interval_s: how often old records are looked for.
+        first_after_s: how long after the start that begins.
+    """
+
+    grace_days: int = 7
+    interval_s: int = 3600
+    first_after_s: int = 60
+
+
 class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Plain values; only the command line reads the environment.
 

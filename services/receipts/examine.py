@@ -14,8 +14,9 @@ from services.receipts.read import as_receipt, find_own_receipt
 from services.receipts.store.keys import list_keys
 from services.receipts.store.receipts import ReceiptRow, list_superseded
 from services.receipts.verify import public_key_of
-from shared.clock import Clock, parse_rfc3339
+from shared.clock import Clock, parse_rfc3339, rfc3339
 from shared.contracts.receipts import STATEMENT, Check, Examined
+from shared.contracts.records import KeptRecords
 from shared.errors import LLMRingError, NotFoundError, UnavailableError
 from shared.money import plain
 from shared.postgres import Database
@@ -175,6 +176,20 @@ class Examination:
             return Check("cost", "passed", f"Version {version} gives the same: {_say(calculated)}.")
         return Check("cost", "failed", f"Version {version} gives {_say(calculated)}, not {_say(stated[0])}.")
 
+    async def _check_absence(self, payload: Payload, caller: HeaderList) -> Check:
+        """A record that is not there must have been old enough for its account's retention."""
+        assert self._ingest is not None  # noqa: S101 - it has just answered
+        try:
+            answer = await self._ingest.call("GET", "/internal/kept", headers=caller)
+            deleted_before = msgspec.json.decode(answer.body, type=KeptRecords).deleted_before
+            occurred_at = parse_rfc3339(str(payload.get("occurred_at")))
+        except (LLMRingError, msgspec.MsgspecError, ValueError) as error:
+            return Check("record", "unavailable", str(error))
+        if deleted_before is not None and occurred_at < deleted_before:
+            told = f"The record is no longer kept: the account's retention ends at {rfc3339(deleted_before)}."
+            return Check("record", "not_applicable", told)
+        return Check("record", "failed", "There is no such record any more.")
+
     async def _check_record(
         self, row: ReceiptRow, payload: Payload, caller: HeaderList, *, is_superseded: bool
     ) -> Check:
@@ -185,7 +200,7 @@ class Examination:
         try:
             answer = await self._ingest.call("GET", f"/api/v1/logs/{row.log_id}", headers=caller)
         except NotFoundError:
-            return Check("record", "failed", "There is no such record any more.")
+            return await self._check_absence(payload, caller)
         except LLMRingError as error:
             return Check("record", "unavailable", error.detail)
         names = _RECORDED if is_superseded else (*_RECORDED, *_PRICED)

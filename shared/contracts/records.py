@@ -4,7 +4,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.contracts.usage import AnswerLine, ObjectOrNull, UsdNumberOrNull
+from shared.contracts.usage import AnswerLine, Instant, ObjectOrNull, UsdNumberOrNull
 
 
 class LogEntry(msgspec.Struct, kw_only=True):
@@ -64,3 +64,13 @@ class PendingEntry(msgspec.Struct, kw_only=True):
 
 CSV_COLUMNS = tuple(name for name in LogEntry.__struct_fields__ if name not in ("cost_breakdown", "state"))
 """The columns of `format=csv`, in order."""
+
+
+class KeptRecords(msgspec.Struct, frozen=True):
+    """Which single records of an account are still there.
+
+    Attributes:
+        deleted_before: records whose own time is earlier may have been deleted by retention; None: none were.
+    """
+
+    deleted_before: Instant | None

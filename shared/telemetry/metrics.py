@@ -57,6 +57,11 @@ RECORDS_REPRICED: Final = Counter(
     "Records whose cost was unknown when they were rated, and was found later.",
     registry=REGISTRY,
 )
+RECORDS_DELETED: Final = Counter(
+    "llmring_records_deleted_total",
+    "Single records that were older than their account's retention, and were deleted.",
+    registry=REGISTRY,
+)
 RECEIPTS_ISSUED: Final = Counter(
     "llmring_receipts_issued_total",
     "Receipts signed and stored, by kind: recorded, superseding, declared, statement.",

@@ -64,7 +64,7 @@ class Load:
                 "PATCH",
                 f"/api/v1/admin/accounts/{account['account_id']}",
                 key=operator_key,
-                body=b'{"requests_per_minute": null, "logs_per_month": null}',
+                body=b'{"requests_per_minute":null,"logs_per_month":null,"retention_days":null}',
                 purpose="admin",
                 wanted=200,
             )

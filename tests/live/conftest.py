@@ -27,7 +27,7 @@ class Account:
         self.account_id: str = answer.json()["account_id"]
         self.key: str = answer.json()["api_key"]
         if unlimited:
-            limits = {"requests_per_minute": None, "logs_per_month": None}
+            limits = dict.fromkeys(("requests_per_minute", "logs_per_month", "retention_days"))
             operator.patch(f"/api/v1/admin/accounts/{self.account_id}", json=limits).raise_for_status()
         self.http = httpx.Client(base_url=server.url, headers={"X-API-Key": self.key}, timeout=30)
 

@@ -48,7 +48,7 @@ class Customer:
         self.key: str = answer.json()["api_key"]
         town.operator.patch(
             f"/api/v1/admin/accounts/{self.account_id}",
-            json={"requests_per_minute": None, "logs_per_month": None},
+            json=dict.fromkeys(("requests_per_minute", "logs_per_month", "retention_days")),
         ).raise_for_status()
         self.http = httpx.Client(base_url=town.deployment.url, headers={"X-API-Key": self.key}, timeout=30)
         self.acknowledged: dict[str, dict[str, Any]] = {}

@@ -25,7 +25,7 @@ class StoredClaim(NamedTuple):
 
     Attributes:
         fresh: it was claimed just now.
-        rated: its row is among the usage logs.
+        rated: its row is among the usage logs, or was until retention deleted it.
     """
 
     digest: bytes
@@ -48,7 +48,7 @@ WITH asked AS (
     RETURNING account_id, log_id
 )
 SELECT f.log_id IS NOT NULL AS fresh,
-       l.log_id IS NOT NULL AS rated,
+       l.log_id IS NOT NULL OR coalesce(c.row_deleted, false) AS rated,
        CASE WHEN f.log_id IS NOT NULL THEN a.body_digest ELSE c.body_digest END AS body_digest,
        CASE WHEN f.log_id IS NOT NULL THEN a.event ELSE c.event END AS event
 FROM asked a

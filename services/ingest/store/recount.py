@@ -95,6 +95,11 @@ quarters AS MATERIALIZED (
 )"""  # noqa: S608 - fixed text alone
 
 
+# Of a day from which retention has deleted records the rows do not tell what the sums must be.
+_KEPT = f"""
+NOT EXISTS (SELECT FROM usage.retention r WHERE r.account_id = coalesce(due.account_id, found.account_id)
+            AND date_bin('1 day', coalesce(due.bucket_at, found.bucket_at), {_EPOCH}) < r.deleted_before)
+"""
 _OF_ACCOUNTS = "account_id = ANY($1::uuid[])"
 _OF_A_DAY = "account_id = $1 AND occurred_at >= $2 AND occurred_at < $2 + interval '1 day'"
 
@@ -106,7 +111,7 @@ found AS (
 SELECT account_id, grain::text AS grain, bucket_at, {_NAMES},
        {", ".join(f"due.{name} AS due_{name}, found.{name} AS found_{name}" for name in MEASURES)}
   FROM due FULL JOIN found USING (account_id, grain, bucket_at, {_NAMES})
- WHERE ({", ".join(f"due.{name}" for name in MEASURES)})
+ WHERE {_KEPT} AND ({", ".join(f"due.{name}" for name in MEASURES)})
        IS DISTINCT FROM ({", ".join(f"found.{name}" for name in MEASURES)})
 """  # noqa: S608 - fixed text alone
 
@@ -138,7 +143,7 @@ found AS (
 SELECT account_id, grain::text AS grain, bucket_at, {_NAMES}, latency_bucket,
        due.requests AS due, found.requests AS found
   FROM due FULL JOIN found USING (account_id, grain, bucket_at, {_NAMES}, latency_bucket)
- WHERE due.requests IS DISTINCT FROM found.requests
+ WHERE {_KEPT} AND due.requests IS DISTINCT FROM found.requests
 """  # noqa: S608 - fixed text alone
 
 
