@@ -5,8 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Tests wait for servers half of their time, so three at once keep two processors busy.
+JOBS ?= 3
+
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-proofs bench-receipts bench-telemetry bench-gateway chaos chaos-short faults kills lock clean
+.PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-proofs bench-receipts bench-telemetry bench-gateway chaos chaos-short faults openapi-check kills lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +34,7 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@touch $@
 
 test: $(VENV)/.installed-dev ## Run every test; says loudly what this machine cannot run
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --ignore tests/faults $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup --ignore tests/faults $(ARGS)
 
 check: $(VENV)/.installed-dev ## Lint, types, architecture
 	$(BIN)/ruff format --check .
@@ -77,6 +80,9 @@ chaos-short: $(VENV)/.installed-dev ## Every kind of fault once, in under five m
 
 faults: $(VENV)/.installed-dev ## Fail every outside call of ingest, rater and issuer, once each: make FAULTS=all faults
 	LLMRING_FAULTS=$(FAULTS) $(BIN)/pytest --numprocesses 2 --dist loadgroup tests/faults
+
+openapi-check: $(VENV)/.installed-dev ## Try thousands of generated requests on every path: make EXAMPLES=200 SEED=1 openapi-check
+	$(if $(SEED),LLMRING_OPENAPI_SEED=$(SEED)) LLMRING_TEST_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/pytest -n0 -s tests/live/test_openapi.py
 
 kills: $(VENV)/.installed-dev ## Kill the issuer fifty times at work: make SEED=1 KILLS=50 kills
 	$(if $(SEED),LLMRING_TEST_SEED=$(SEED)) LLMRING_KILLS=$(or $(KILLS),50) $(BIN)/pytest -n0 tests/receipts/test_kills.py

@@ -13,7 +13,9 @@ from services.gateway.service import build_gateway
 from services.gateway.settings import GatewaySettings
 from services.ingest import service as ingest
 from services.ingest.claim_cache import ClaimCache
+from services.ingest.quota_counter import QuotaCounter
 from services.ingest.settings import IngestSettings
+from services.ingest.shared_counter import SharedCounter
 from services.receipts import service as receipts
 from services.receipts.settings import ReceiptsSettings
 from services.registry import service as registry
@@ -72,7 +74,7 @@ def build_deployment(
         receipts_settings: of receipts.
         claim_cache: what idempotency keys stand for, for as long as the database is away and the event log is
             not.
-        redis: counts requests; without it this process's memory does.
+        redis: counts requests, and the records of a month; without it this process's memory does.
         metrics: what the public `/metrics` answers; None leaves that path out.
     """
     key = SigningKey.from_seed(new_seed())
@@ -91,6 +93,7 @@ def build_deployment(
         version=version,
         pace=pace,
         claim_cache=claim_cache,
+        quota_counter=None if redis is None else build_quota_counter(redis),
     )
     auth_service = auth.build_auth(
         database=database,
@@ -100,6 +103,7 @@ def build_deployment(
         email_limiter=build_limiter(redis, "attempt-email", MAX_COUNTED_ADDRESSES),
         clock=clock,
         settings=auth_settings,
+        ingest=_upstream(ingest_service),
         version=version,
     )
     receipts_service = receipts.build_receipts(
@@ -139,6 +143,11 @@ def _upstream(service: Service) -> Upstream:
 def build_claim_cache(redis: Redis) -> ClaimCache:
     """What idempotency keys stand for, for all processes of the ingest service."""
     return Firsts(redis, "llmring:claim:", KEEP_CLAIMS)
+
+
+def build_quota_counter(redis: Redis) -> QuotaCounter:
+    """What accounts have used of their month, for all processes of the ingest service."""
+    return SharedCounter(redis, "llmring:quota:")
 
 
 def build_marks(redis: Redis) -> Marks:

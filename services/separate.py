@@ -8,7 +8,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
-from services.all_in_one import MAX_COUNTED_ADDRESSES, MAX_COUNTED_KEYS, build_claim_cache, build_marks
+from services.all_in_one import (
+    MAX_COUNTED_ADDRESSES,
+    MAX_COUNTED_KEYS,
+    build_claim_cache,
+    build_marks,
+    build_quota_counter,
+)
 from services.auth import service as auth
 from services.auth.settings import AuthSettings
 from services.gateway.pages import MetricsPage
@@ -127,6 +133,7 @@ async def _build_ingest(around: Surroundings) -> Service:
         alone=True,
         claim_cache=build_claim_cache(redis),
         marks=build_marks(redis),
+        quota_counter=build_quota_counter(redis),
     )
 
 
@@ -149,6 +156,7 @@ async def _build_auth(around: Surroundings) -> Service:
         email_limiter=build_limiter(redis, "attempt-email", MAX_COUNTED_ADDRESSES),
         clock=around.clock,
         settings=around.auth_settings,
+        ingest=around.upstream("ingest"),
         version=around.version,
     )
 
@@ -186,7 +194,7 @@ SERVICES: Final = {
     ),
     "registry": Process(_build_registry, ("database_url", "principal_public_keys")),
     "ingest": Process(_build_ingest, ("database_url", "redis_url", "principal_public_keys", "registry_url")),
-    "auth": Process(_build_auth, ("database_url", "redis_url", "principal_public_keys")),
+    "auth": Process(_build_auth, ("database_url", "redis_url", "principal_public_keys", "ingest_url")),
     "receipts": Process(
         _build_receipts, ("database_url", "principal_public_keys", "registry_url", "receipts_signing_seed")
     ),
@@ -194,7 +202,7 @@ SERVICES: Final = {
 """Processes that answer requests: `llmring-api serve NAME`."""
 
 WORKERS: Final = {
-    "rater": Process(_build_rater, ("database_url", "registry_url")),
+    "rater": Process(_build_rater, ("database_url", "registry_url", "auth_url")),
     "issuer": Process(_build_issuer, ("database_url", "receipts_signing_seed")),
 }
 """Processes that consume topics: `llmring-api worker NAME`."""

@@ -5,7 +5,7 @@ the last part of the problem document's `type` (RFC 9457).
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
@@ -133,9 +133,20 @@ class RateLimitedError(LLMRingError):
 
 
 class QuotaExceededError(LLMRingError):
-    """The month's records are used up."""
+    """The month's records are used up; `resets_at` is when the next month begins."""
 
     kind = Kind.QUOTA_EXCEEDED
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        faults: Sequence[Fault] = (),
+        retry_after: timedelta | None = None,
+        resets_at: datetime | None = None,
+    ) -> None:
+        super().__init__(detail, faults=faults, retry_after=retry_after)
+        self.resets_at = resets_at
 
 
 class UnavailableError(LLMRingError):

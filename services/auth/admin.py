@@ -15,6 +15,7 @@ from services.auth.store.accounts import (
     get_account,
     list_accounts,
     lock_account,
+    note_shorter_retention,
     update_account,
 )
 from services.auth.tiers import LIMIT_NAMES, LimitName, effective_limits
@@ -83,6 +84,8 @@ class AccountAdmin:
                 raise ConflictError("An operator's account has no limits and cannot be suspended.")
             await update_account(connection, changed)
             before, after = _facts(account), _facts(changed)
+            if _is_shorter(after["retention_days"], before["retention_days"]):
+                await note_shorter_retention(connection, account_id, now)
             await record_audit(
                 connection,
                 by,
@@ -114,6 +117,10 @@ def _view(account: Account) -> AccountView:
         suspended_at=account.suspended_at,
         created_at=account.created_at,
     )
+
+
+def _is_shorter(days: int | None, than: int | None) -> bool:
+    return days is not None and (than is None or days < than)
 
 
 def _facts(account: Account) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from services.auth.keys import AccountKeys
 from services.auth.login import Login
 from services.auth.mail.carriers import build_carrier
 from services.auth.mail.letters import Letters
+from services.auth.overview import Overviews
 from services.auth.passwords import PasswordHashes
 from services.auth.profile import Profile
 from services.auth.read_audit import AuditLog
 from services.auth.register import Registration
 from services.auth.reset import PasswordReset
+from services.auth.retention import RetentionRules
+from services.auth.routes.account import build_account_routes
 from services.auth.routes.admin import build_admin_routes
 from services.auth.routes.audit import build_audit_routes
 from services.auth.routes.cookies import SessionCookie
@@ -34,6 +37,7 @@ from shared.limits.port import RateLimiter
 from shared.postgres import Database, Schema
 from shared.runtime.service import Service, Worker
 from shared.web.app import build_app
+from shared.web.client import Upstream
 from shared.web.principal import PrincipalVerifier
 
 SCHEMA: Final = Schema("auth", files("services.auth") / "migrations")
@@ -51,6 +55,7 @@ def build_auth(
     email_limiter: RateLimiter,
     clock: Clock,
     settings: AuthSettings,
+    ingest: Upstream | None = None,
     version: str = "0.1.0",
 ) -> Service:
     """Wire the service: its HTTP application, the relay of its outbox and the sender of its mails.
@@ -63,6 +68,7 @@ def build_auth(
         email_limiter: the same by email address.
         clock: tells what has expired, and when things were made.
         settings: of this service.
+        ingest: knows what accounts have used of the month; None where it cannot be asked.
         version: of the OpenAPI document.
     """
     changes = KeyChanges(database, event_log, clock)
@@ -89,6 +95,7 @@ def build_auth(
         *build_session_routes(sessions, Profile(database, changes, clock), cookie),
         *build_admin_routes(AccountAdmin(database, changes, clock)),
         *build_key_routes(AccountKeys(database, changes, clock, settings.keys_per_account)),
+        *build_account_routes(Overviews(database, ingest), RetentionRules(database)),
         *build_audit_routes(AuditLog(database)),
         build_verify_route(KeyVerification(database, sessions, clock)),
     ]

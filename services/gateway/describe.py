@@ -57,9 +57,15 @@ def list_methods(document: Json, path: str) -> tuple[str, ...]:
     """The methods that a document has on a path, in capitals, with HEAD and OPTIONS; none if it has none."""
     methods: set[str] = set()
     segments = path.split("/")
-    for template, item in document["paths"].items():
-        if template == path or _matches(template.split("/"), segments):
-            methods |= {method.upper() for method in _METHODS if method in item}
+    paths: Json = document["paths"]
+    # A path that is named is no value of another one's parameter: services route it so too.
+    items = (
+        [paths[path]]
+        if path in paths
+        else [item for template, item in paths.items() if _matches(template.split("/"), segments)]
+    )
+    for item in items:
+        methods |= {method.upper() for method in _METHODS if method in item}
     if not methods:
         return ()
     if "GET" in methods:
@@ -133,6 +139,8 @@ def _public_item(path: str, item: Json, service: str, routes: RouteTable, operat
         if access is None:
             continue
         operation = {**value, "tags": value.get("tags") or [service], "security": SECURITY[access]}
+        if "parameters" in operation:
+            operation["parameters"] = [_optional_when_empty(each) for each in operation["parameters"]]
         operation_id = operation.get("operationId")
         if operation_id in operation_ids:
             operation["operationId"] = operation_id = f"{service}{operation_id}"
@@ -141,6 +149,12 @@ def _public_item(path: str, item: Json, service: str, routes: RouteTable, operat
         operation["responses"] = _public_responses(operation, access)
         public[key] = operation
     return public if any(method in public for method in _METHODS) else {}
+
+
+def _optional_when_empty(parameter: Json) -> Json:
+    # `?alias=` means that it was not given (wire contract, "Everywhere").
+    is_optional = parameter.get("in") == "query" and not parameter.get("required")
+    return {**parameter, "allowEmptyValue": True} if is_optional else parameter
 
 
 def _public_responses(operation: Json, access: Access) -> Json:

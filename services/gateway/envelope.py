@@ -41,6 +41,7 @@ _PROBLEM: Final[Json] = {
                 "properties": {"field": _TEXT, "message": _TEXT},
             },
         },
+        "resets_at": {"type": "string", "format": "date-time"},
     },
 }
 

@@ -81,6 +81,7 @@ ROWS: Final = (
     Row("/api/v1/auth/logout", "auth", Access.REQUIRED),
     Row("/api/v1/auth/regenerate-api-key", "auth", Access.REQUIRED),
     Row("/api/v1/keys", "auth", Access.REQUIRED, below=True),
+    Row("/api/v1/account", "auth", Access.REQUIRED),
     Row("/api/v1/audit", "auth", Access.REQUIRED),
     Row("/api/v1/admin", "auth", Access.REQUIRED, below=True, patience=LONGEST_PATIENCE),
     Row("/api/v1/admin/usage", "ingest", Access.REQUIRED, below=True, patience=LONGEST_PATIENCE),

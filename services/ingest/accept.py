@@ -1,4 +1,4 @@
-"""Accept usage records: check, price, claim the idempotency key, append to the event log, answer.
+"""Accept usage records: check, price, claim the idempotency key, hold against the quota, append, answer.
 
 An answer is given only after the event log's durable acknowledgement. The price is pinned here: the rater
 recomputes it from the registry version that is written into the event.
@@ -13,6 +13,8 @@ from uuid import UUID
 import msgspec
 
 from services.ingest.claim import Claims, KeyedRecord, Settled
+from services.ingest.quota import Quotas
+from services.ingest.quota_counter import Item
 from services.ingest.watermark import Watermark
 from shared.clock import Clock, rfc3339
 from shared.contracts.keys import Principal
@@ -63,6 +65,7 @@ class Acceptance:
         event_log: where records become durable.
         pricebook: the registry versions, by the time they came into force.
         claims: what idempotency keys stand for.
+        quotas: what accounts may record in a month.
         watermark: told of each record, so that its caller can read it.
         clock: for `received_at`, and for `occurred_at` where the record has no time of its own.
         max_skew: how far ahead a record's own time may be.
@@ -74,6 +77,7 @@ class Acceptance:
         event_log: EventLog,
         pricebook: Pricebook,
         claims: Claims,
+        quotas: Quotas,
         watermark: Watermark,
         clock: Clock,
         max_skew: timedelta,
@@ -81,6 +85,7 @@ class Acceptance:
         self._event_log = event_log
         self._pricebook = pricebook
         self._claims = claims
+        self._quotas = quotas
         self._watermark = watermark
         self._clock = clock
         self._max_skew = max_skew
@@ -99,10 +104,11 @@ class Acceptance:
         Raises:
             MalformedRequestError, InvalidFieldError, TooLargeError: nothing was recorded.
             ConflictError: the key is in flight with another body.
+            QuotaExceededError: the account has used up its month.
             UnavailableError: the event log is away; with an idempotency key a retry is safe.
         """
         prepared = await self._prepare(principal, body, idempotency_key)
-        [outcome] = await self._record(principal.account_id, [prepared], headers)
+        [outcome] = await self._record(principal, [prepared], headers)
         if isinstance(outcome, LLMRingError):
             raise outcome
         return outcome
@@ -128,7 +134,7 @@ class Acceptance:
                 raise  # of the registry: no record of the batch can be priced now
             except LLMRingError as error:
                 outcomes.append(error)
-        recorded = iter(await self._record(principal.account_id, prepared, headers))
+        recorded = iter(await self._record(principal, prepared, headers))
         return [next(recorded) if outcome is None else outcome for outcome in outcomes]
 
     async def _prepare(
@@ -161,35 +167,76 @@ class Acceptance:
         return Prepared(event, _event_encoder.encode(event), digest)
 
     async def _record(
-        self, account_id: UUID, prepared: Sequence[Prepared], headers: Headers
+        self, principal: Principal, prepared: Sequence[Prepared], headers: Headers
     ) -> list[Accepted | LLMRingError]:
         """Make records durable: what came of each, in their order."""
         first: dict[UUID, KeyedRecord] = {}
         for each in prepared:
             if each.digest is not None:
                 keyed = KeyedRecord(
-                    account_id, each.event.log_id, each.digest, each.value, each.event.received_at
+                    principal.account_id, each.event.log_id, each.digest, each.value, each.event.received_at
                 )
                 first.setdefault(each.event.log_id, keyed)
         if not first:
-            await self._append(account_id, [each.value for each in prepared], headers)
-            return [Accepted(encode_answer(each.event), replayed=False) for each in prepared]
+            passed = await self._append(principal, [(None, each.value) for each in prepared], headers)
+            return [
+                Accepted(encode_answer(each.event), replayed=False)
+                if each_passed
+                else self._refusal(principal)
+                for each, each_passed in zip(prepared, passed, strict=True)
+            ]
         async with self._claims.hold(list(first.values())) as settled:
-            values = [each.value for each in prepared if each.digest is None]
-            values += [s.event for s in settled.values() if isinstance(s, Settled) and not s.stored]
-            await self._append(account_id, values, headers)
+            values: list[tuple[Item, bytes]] = [
+                (None, each.value) for each in prepared if each.digest is None
+            ]
+            values += [
+                (log_id, s.event) for log_id, s in settled.items() if isinstance(s, Settled) and not s.stored
+            ]
+            passed = await self._append(principal, values, headers)
+        unkeyed = iter(passed)
+        refused = {item for (item, _), each in zip(values, passed, strict=True) if item and not each}
         outcomes: list[Accepted | LLMRingError] = []
         seen: set[UUID] = set()
         for each in prepared:
             if each.digest is None:
-                outcomes.append(Accepted(encode_answer(each.event), replayed=False))
+                accepted = Accepted(encode_answer(each.event), replayed=False)
+                outcomes.append(accepted if next(unkeyed) else self._refusal(principal))
                 continue
             log_id = each.event.log_id
-            outcomes.append(_keyed_outcome(each.digest, settled[log_id], again=log_id in seen))
+            outcome = _keyed_outcome(each.digest, settled[log_id], again=log_id in seen)
+            if isinstance(outcome, Accepted) and log_id in refused:
+                outcome = self._refusal(principal)
+            outcomes.append(outcome)
             seen.add(log_id)
         return outcomes
 
-    async def _append(self, account_id: UUID, values: Sequence[bytes], headers: Headers) -> None:
+    def _refusal(self, principal: Principal) -> LLMRingError:
+        return self._quotas.refusal(principal.logs_per_month or 0)
+
+    async def _append(
+        self, principal: Principal, records: Sequence[tuple[Item, bytes]], headers: Headers
+    ) -> list[bool]:
+        """Append what the account's quota lets pass; for each record whether it did.
+
+        Args:
+            principal: whose they are.
+            records: each with its log id where it has an idempotency key.
+            headers: that travel with them.
+        """
+        if principal.logs_per_month is None:
+            await self._store(principal.account_id, [value for _, value in records], headers)
+            return [True] * len(records)
+        items = [item for item, _ in records]
+        charge = await self._quotas.charge(principal.account_id, principal.logs_per_month, items)
+        passing = [record for record, passed in zip(records, charge.passed, strict=True) if passed]
+        try:
+            await self._store(principal.account_id, [value for _, value in passing], headers)
+        except LLMRingError:
+            await self._quotas.give_back(charge, [item for item, _ in passing])
+            raise
+        return charge.passed
+
+    async def _store(self, account_id: UUID, values: Sequence[bytes], headers: Headers) -> None:
         if not values:
             return
         key = str(account_id).encode()

@@ -22,6 +22,7 @@ from services.ingest.reprice import OnUnknownVersion, reprice
 from services.ingest.rollup import roll_up
 from services.ingest.store.claims import Claim, follow_records, list_claims
 from services.ingest.store.logs import RecordKey, insert_logs
+from services.ingest.store.months import add_to_months
 from services.ingest.store.rollups import add_latencies, add_sums, delete_empty
 from services.ingest.watermark import Watermark
 from shared.clock import Clock
@@ -124,6 +125,9 @@ class Recorder:
                 new.discard(each.key)
             costs = await apply_late_costs(connection, [each.event for each in late])
             fresh_or_late = [*fresh, *(late[place] for place in (*costs.inserted, *costs.before))]
+            await add_to_months(
+                connection, [each.event for each in (*fresh, *(late[place] for place in costs.inserted))]
+            )
             await self._add_up(fresh_or_late, list(costs.before.values()), connection)
             if self._follow_records:
                 await follow_records(connection, _claims_of(fresh))

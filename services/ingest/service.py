@@ -11,8 +11,11 @@ from services.ingest.claim_memory import Backlog, ClaimMemory
 from services.ingest.elsewhere import Elsewhere, SharedMarks
 from services.ingest.presence import Presence
 from services.ingest.price_late import LatePricing
+from services.ingest.quota import Quotas
+from services.ingest.quota_counter import MemoryCounter, QuotaCounter
 from services.ingest.record import RATER, Recorder
 from services.ingest.routes.log import build_documented, build_fast_lanes
+from services.ingest.routes.month import build_month
 from services.ingest.routes.reads import build_reads
 from services.ingest.routes.reprice import build_reprice
 from services.ingest.settings import IngestSettings
@@ -44,6 +47,7 @@ def build_ingest(
     alone: bool = False,
     claim_cache: ClaimCache | None = None,
     marks: SharedMarks | None = None,
+    quota_counter: QuotaCounter | None = None,
     settings: IngestSettings | None = None,
 ) -> Service:
     """The ingest service, as a rule with its rater in the same process.
@@ -57,6 +61,8 @@ def build_ingest(
             event log lives in the same database.
         marks: the newest positions, shared with other processes of this service and kept for a minute or
             so; None where there are no others.
+        quota_counter: counts what accounts have used of their month, for all processes of this service; this
+            process's memory by default.
     """
     settings = settings or IngestSettings()
     positions = PostgresPositions(database, SCHEMA.name)
@@ -85,15 +91,21 @@ def build_ingest(
         hurry=pace.hurry if pace else lambda: None,
         elsewhere=None if marks is None else Elsewhere(marks, load_ends),
     )
-    memory = (
-        None
-        if claim_cache is None
-        else ClaimMemory(database, presence, claim_cache, Backlog(load_ends, is_rated), clock)
+    backlog = Backlog(load_ends, is_rated)
+    memory = None if claim_cache is None else ClaimMemory(database, presence, claim_cache, backlog, clock)
+    quotas = Quotas(
+        counter=quota_counter or MemoryCounter(),
+        database=database,
+        presence=presence,
+        backlog=backlog,
+        clock=clock,
+        wait=timedelta(milliseconds=settings.quota_wait_ms),
     )
     acceptance = Acceptance(
         event_log=event_log,
         pricebook=pricebook,
         claims=Claims(database, presence, memory),
+        quotas=quotas,
         watermark=watermark,
         clock=clock,
         max_skew=timedelta(seconds=settings.max_skew_s),
@@ -124,12 +136,13 @@ def build_ingest(
         clock=clock,
         watermark=watermark,
     )
-    reads = build_reads(database, presence, watermark, clock, timedelta(milliseconds=settings.read_wait_ms))
+    read_wait = timedelta(milliseconds=settings.read_wait_ms)
+    reads = build_reads(database, presence, watermark, clock, read_wait)
     return Service(
         name="ingest",
         app=build_app(
             "LLMRing usage",
-            [*reads, build_reprice(pricing)],
+            [*reads, build_reprice(pricing), build_month(quotas, watermark, clock, read_wait)],
             service="ingest",
             lanes=build_fast_lanes(acceptance, principals),
             principals=principals,

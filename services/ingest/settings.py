@@ -10,11 +10,14 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
         read_wait_ms: how long a read waits for the caller's own newest record before it answers without it.
         watermark_s: how long Redis keeps the position of an account's newest record, where several processes
             answer reads.
+        quota_wait_ms: how long a record waits for its account's count of the month to be begun, before its
+            process counts for itself.
         max_skew_s: how far ahead of our clock a record's own time may be.
         rater_batch: the most records that are stored in one transaction.
     """
 
     read_wait_ms: int = 500
     watermark_s: int = 60
+    quota_wait_ms: int = 500
     max_skew_s: int = 300
     rater_batch: int = 500

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from shared.contracts.usage import UsdNumber
+from shared.contracts.usage import Instant, UsdNumber
 
 
 class GroupStats(msgspec.Struct, kw_only=True):
@@ -81,3 +81,17 @@ class Statistics(msgspec.Struct, kw_only=True):
     by_provider: dict[str, GroupStats]
     by_origin: dict[str, GroupStats]
     by_alias: dict[str, GroupStats]
+
+
+class MonthUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account has used of a calendar month (UTC).
+
+    Attributes:
+        month: `YYYY-MM`.
+        records: that arrived in it.
+        resets_at: when the next month begins.
+    """
+
+    month: str
+    records: int
+    resets_at: Instant

@@ -3,5 +3,6 @@
 from shared.redis.client import Redis, Script, open_redis
 from shared.redis.firsts import Firsts
 from shared.redis.marks import Marks
+from shared.redis.tallies import Tallies
 
-__all__ = ["Redis", "open_redis", "Script", "Marks", "Firsts"]
+__all__ = ["Redis", "open_redis", "Script", "Marks", "Firsts", "Tallies"]

@@ -5,7 +5,8 @@ import math
 import msgspec
 from litestar.types import Scope, Send
 
-from shared.errors import Kind, LLMRingError
+from shared.clock import rfc3339
+from shared.errors import Kind, LLMRingError, QuotaExceededError
 from shared.web.asgi import request_id_of, send_answer
 
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
@@ -37,7 +38,11 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An RFC 9457 problem document. `detail` is always a plain sentence."""
+    """An RFC 9457 problem document. `detail` is always a plain sentence.
+
+    Attributes:
+        resets_at: of a quota that is used up, when it starts anew.
+    """
 
     type: str
     title: str
@@ -46,6 +51,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     instance: str
     request_id: str = ""
     errors: list[FieldError] = []
+    resets_at: str = ""
 
 
 _encoder = msgspec.json.Encoder()
@@ -63,7 +69,14 @@ def problem_of(error: LLMRingError, *, instance: str, request_id: str) -> Proble
         instance=instance,
         request_id=request_id,
         errors=[FieldError(f.field, f.message) for f in error.faults],
+        resets_at=_resets_at(error),
     )
+
+
+def _resets_at(error: LLMRingError) -> str:
+    if isinstance(error, QuotaExceededError) and error.resets_at is not None:
+        return rfc3339(error.resets_at)
+    return ""
 
 
 def problem_headers(error: LLMRingError) -> list[tuple[bytes, bytes]]:

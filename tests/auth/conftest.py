@@ -35,6 +35,7 @@ from shared.limits.port import RateLimiter
 from shared.postgres import Database, migrate, open_database
 from shared.proofs.signing import SigningKey
 from shared.runtime.service import Service, Worker
+from shared.web.client import Answer
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 
 T0 = datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
@@ -61,6 +62,23 @@ class SwitchableLog:
         if self.failure is not None:
             raise self.failure
         return await self.log.append(topic, records)
+
+
+class Ingest:
+    """Stands where auth asks what an account has used of the month."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.body = b'{"month":"2027-01","records":7,"resets_at":"2027-02-01T00:00:00Z"}'
+        self.asked: list[tuple[str, str, dict[bytes, bytes]]] = []
+
+    async def call(
+        self, method: str, path: str, *, headers: Sequence[tuple[bytes, bytes]] = (), body: bytes = b""
+    ) -> Answer:
+        self.asked.append((method, path, dict(headers)))
+        if self.failure is not None:
+            raise self.failure
+        return Answer(200, (), self.body)
 
 
 class FromTheStart:
@@ -106,6 +124,7 @@ class Auth:
     log: SwitchableLog
     clock: FixedClock
     mint: PrincipalMint
+    ingest: Ingest
 
     def token(self, *scopes: str) -> dict[str, str]:
         return self.token_of(uuid7(), *scopes)
@@ -245,6 +264,7 @@ async def open_auth(
     log = SwitchableLog(await open_postgres_event_log(log_url or postgres_url))
     await log.ensure_topics(TOPICS)
     clock = FixedClock(T0)
+    ingest = Ingest()
     mails = Path(tempfile.mkdtemp()) / "mail"
     signing_key = SigningKey.from_seed(b"\x07" * 32)
     service = build_auth(
@@ -255,11 +275,12 @@ async def open_auth(
         email_limiter=build_limiter(),
         clock=clock,
         settings=msgspec.structs.replace(settings, mail_folder=settings.mail_folder or str(mails)),
+        ingest=ingest,  # type: ignore[arg-type]  # auth only calls it
     )
     assert service.app is not None
     transport = httpx.ASGITransport(app=service.app)  # type: ignore[arg-type]  # Litestar's ASGI types
     async with httpx.AsyncClient(transport=transport, base_url="http://auth.test") as http:
-        yield Auth(service, mails, http, database, log, clock, PrincipalMint(signing_key, clock))
+        yield Auth(service, mails, http, database, log, clock, PrincipalMint(signing_key, clock), ingest)
     for step in service.on_stop:
         await step()
     await log.close()

@@ -34,6 +34,7 @@ async def test_every_path_is_described_and_no_internal_one_is(auth: Auth) -> Non
         "/api/v1/admin/accounts/{account_id}/keys/{key_id}": {
             "delete": ["204", "400", "401", "403", "404", "429", "503"],
         },
+        "/api/v1/account": {"get": ["200", "400", "401", "403", "429", "503"]},
         "/api/v1/audit": {"get": ["200", "400", "401", "403", "422", "429", "503"]},
         "/api/v1/admin/accounts": {"get": ["200", "400", "401", "403", "422", "429", "503"]},
         "/api/v1/admin/accounts/{account_id}": {

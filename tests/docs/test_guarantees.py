@@ -1,11 +1,7 @@
 """`docs/guarantees.md`: every line names tests that prove it, and each of them exists."""
 
-import ast
-import re
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -14,48 +10,11 @@ from services.gateway.keyring import WITHOUT_AUTH_S
 from services.ingest.settings import IngestSettings
 from shared.contracts import usage
 from shared.event_log.kafka.topics import REPLICAS
-from tests.docs.pages import ROOT, get_page
+from tests.docs.pages import get_page
+from tests.docs.proofs import PROOF, Line, expect_nothing_but_tests, expect_tests, list_lines, names_in
 
 PAGE = get_page("docs/guarantees.md")
-TESTS = ROOT / "tests"
-PROOF = re.compile(r"\[([\w/]+\.py)::(test_\w+)\]\(([^)]+)\)")
-
-
-class Line(NamedTuple):
-    """One line of a table."""
-
-    number: int
-    text: str
-    claim: str
-    proofs: list[tuple[str, ...]]
-
-
-def list_lines() -> list[Line]:
-    """Every line of every table, without heads and rules."""
-    found: list[Line] = []
-    table: list[Line] = []
-    for number, text in enumerate([*PAGE.prose.splitlines(), ""], start=1):
-        if text.startswith("|"):
-            cells = text.strip("|").split("|")
-            table.append(Line(number, text, "|".join(cells[:-1]).strip(), PROOF.findall(cells[-1])))
-        else:
-            found += table[2:]
-            table = []
-    return found
-
-
-LINES = list_lines()
-
-
-@cache
-def names_in(path: Path) -> frozenset[str]:
-    """The tests of a module, also those in classes, as pytest would find them."""
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    return frozenset(
-        node.name
-        for node in nodes
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
-    )
+LINES = list_lines(PAGE.prose)
 
 
 def test_there_are_lines_in_every_section() -> None:
@@ -68,18 +27,12 @@ def test_there_are_lines_in_every_section() -> None:
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"line {line.number}")
 def test_a_line_names_tests_and_each_exists(line: Line) -> None:
     assert line.claim
-    assert line.proofs, f"no test is linked: {line.text}"
-    for path, name, target in line.proofs:
-        assert (PAGE.path.parent / target).resolve() == TESTS / path, "the link leads to another file"
-        assert (TESTS / path).is_file(), path
-        assert (TESTS / path).name.startswith("test_"), f"{path} is not collected"
-        assert name in names_in(TESTS / path), f"{path} has no {name}"
+    expect_tests(PAGE, line)
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"line {line.number}")
 def test_the_last_cell_has_nothing_but_tests(line: Line) -> None:
-    last = line.text.strip("|").split("|")[-1]
-    assert PROOF.sub("", last).replace("<br>", "").strip() == ""
+    expect_nothing_but_tests(line)
 
 
 def test_the_figures_are_those_of_the_code() -> None:

@@ -18,9 +18,11 @@ from litestar.types.asgi_types import ReceiveMessage
 
 from services.ingest.claim_cache import ClaimCache
 from services.ingest.elsewhere import SharedMarks
+from services.ingest.quota_counter import QuotaCounter
 from services.ingest.record import RATER, Recorder
 from services.ingest.service import SCHEMA, build_ingest
 from services.ingest.settings import IngestSettings
+from services.ingest.shared_counter import SharedCounter
 from shared.clock import FixedClock
 from shared.contracts.keys import Principal
 from shared.contracts.topics import TOPICS, USAGE_LOGGED
@@ -85,6 +87,7 @@ class Ingest:
     service: Service
     clock: FixedClock
     pricebook: APricebook
+    redis: Redis | None = None
 
     async def start(self) -> None:
         """What it does before its first request; may be repeated."""
@@ -92,10 +95,19 @@ class Ingest:
             await step()
 
     async def call(
-        self, method: str, path: str, body: object = None, *, key: str | None = None, account: UUID = A
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        key: str | None = None,
+        account: UUID = A,
+        quota: int | None = None,
     ) -> Answer:
         """One request as the gateway would pass it on; a problem is raised as its typed error."""
-        principal = Principal(account_id=account, key_id=UUID(int=7), scopes=("log", "read"))
+        principal = Principal(
+            account_id=account, key_id=UUID(int=7), scopes=("log", "read"), logs_per_month=quota
+        )
         headers = [
             (b"content-type", b"application/json"),
             (PRINCIPAL_HEADER, PrincipalMint(GATEWAY, self.clock).mint(principal)),
@@ -185,14 +197,17 @@ class Street:
         event_log: EventLog | None = None,
         at: datetime = NOW,
         redis_limit: timedelta = PATIENT,
+        quota_counter: QuotaCounter | None = None,
         **settings: int,
     ) -> Ingest:
         """One more ingest process; with `redis_url` it shares claims and marks there."""
         database = await self.open_database(url)
+        redis = None
         if redis_url is not None:
             redis = await self.open_redis(redis_url, redis_limit)
             claim_cache = Firsts(redis, "test:claim:", timedelta(hours=24))
             marks = Marks(redis, "test:mark:", timedelta(seconds=settings.get("watermark_s", 60)))
+            quota_counter = SharedCounter(redis, "test:quota:")
         clock, pricebook = FixedClock(at), APricebook()
         service = build_ingest(
             database=database,
@@ -204,9 +219,10 @@ class Street:
             alone=True,
             claim_cache=claim_cache,
             marks=marks,
-            settings=IngestSettings(**settings),
+            quota_counter=quota_counter,
+            settings=IngestSettings(**{"quota_wait_ms": 10_000, **settings}),
         )
-        ingest = Ingest(database, service, clock, pricebook)
+        ingest = Ingest(database, service, clock, pricebook, redis)
         await ingest.start()
         stop = asyncio.Event()
         for worker in service.workers:

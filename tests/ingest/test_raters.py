@@ -139,7 +139,7 @@ CREATE TRIGGER fail_once BEFORE INSERT ON usage.{table} FOR EACH STATEMENT EXECU
 
 
 @pytest.mark.parametrize("code", ["40P01", "53100", "22012"])
-@pytest.mark.parametrize("table", ["positions", "logs", "claims", "rollups", "latency_rollups"])
+@pytest.mark.parametrize("table", ["positions", "logs", "claims", "rollups", "latency_rollups", "months"])
 async def test_a_failure_at_the_first_try_is_tried_again_and_not_forgotten(
     street: Street, table: str, code: str
 ) -> None:

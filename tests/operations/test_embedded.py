@@ -61,7 +61,8 @@ def verified(data_dir: Path) -> dict[str, Any]:
 async def empty_tables(url: str) -> None:
     connection = await open_connection(url, application_name="test")
     await connection.execute(
-        "TRUNCATE usage.logs, usage.rollups, usage.latency_rollups, usage.positions, usage.claims"
+        "TRUNCATE usage.logs, usage.rollups, usage.latency_rollups, usage.months, usage.positions, "
+        "usage.claims"
     )
     await connection.close()
 

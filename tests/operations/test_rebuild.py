@@ -20,8 +20,10 @@ from shared.money import plain
 from tests.operations.works import NOW, A, B, C, Works, an_event
 
 ON_POSTGRES = pytest.mark.parametrize("kind", ["postgres"])
-TABLES = ("logs", "rollups", "latency_rollups", "claims", "positions")
-EMPTY_ALL = "TRUNCATE usage.logs, usage.rollups, usage.latency_rollups, usage.positions, usage.claims"
+TABLES = ("logs", "rollups", "latency_rollups", "months", "claims", "positions")
+EMPTY_ALL = (
+    "TRUNCATE usage.logs, usage.rollups, usage.latency_rollups, usage.months, usage.positions, usage.claims"
+)
 
 
 def a_varied_event(chance: random.Random, account_id: UUID) -> Any:
@@ -198,8 +200,8 @@ async def test_a_refill_refuses_tables_that_are_not_empty(works: Works) -> None:
     before = await without_instants(works)
     printed = await works.run("usage", "rebuild", "--from-topic")
     assert printed.status == 1
-    assert "logs, rollups, latency_rollups, positions" in printed.err
-    await works.fetch("TRUNCATE usage.logs, usage.latency_rollups, usage.positions")
+    assert "logs, rollups, latency_rollups, months, positions" in printed.err
+    await works.fetch("TRUNCATE usage.logs, usage.latency_rollups, usage.months, usage.positions")
     printed = await works.run("usage", "rebuild", "--from-topic")
     assert "not empty: rollups. Nothing was done." in printed.err
     assert (await contents(works, "rollups"))["rollups"] == before["rollups"]
@@ -237,7 +239,9 @@ async def test_a_record_whose_version_is_gone_keeps_its_own_cost(works: Works) -
 async def test_a_rater_that_is_at_work_stops_a_refill(works: Works) -> None:
     await works.accept(*(an_event(number) for number in range(10)))
     await works.work_off()
-    await works.fetch("TRUNCATE usage.logs, usage.rollups, usage.latency_rollups, usage.positions")
+    await works.fetch(
+        "TRUNCATE usage.logs, usage.rollups, usage.latency_rollups, usage.months, usage.positions"
+    )
 
     async def as_if_a_rater_came_first(part: Any) -> None:
         async with works.database.transaction() as connection:

@@ -1,6 +1,6 @@
 """The table of accounts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
@@ -172,6 +172,40 @@ UPDATE auth.accounts SET email_verified_at = $2 WHERE account_id = $1 AND email_
 async def mark_email_verified(connection: Connection, account_id: UUID, at: datetime) -> None:
     """Remember when somebody first showed that they read the mail of an account's address."""
     await connection.execute(MARK_EMAIL_VERIFIED, account_id, at)
+
+
+NOTE_SHORTER_RETENTION: Final = "UPDATE auth.accounts SET retention_shortened_at = $2 WHERE account_id = $1"
+
+
+async def note_shorter_retention(connection: Connection, account_id: UUID, at: datetime) -> None:
+    """Remember when records of an account began to be kept for a shorter time."""
+    await connection.execute(NOTE_SHORTER_RETENTION, account_id, at)
+
+
+class Retention(NamedTuple):
+    """What decides for how long an account's records are kept."""
+
+    account_id: UUID
+    tier: TierName
+    own_limits: OwnLimits
+    shortened_at: datetime | None
+
+
+LIST_RETENTION: Final = """
+SELECT account_id, tier, retention_shortened_at,
+       has_own_requests_per_minute, own_requests_per_minute, has_own_logs_per_month, own_logs_per_month,
+       has_own_retention_days, own_retention_days
+FROM auth.accounts WHERE account_id = ANY($1::uuid[])
+"""
+
+
+async def list_retention(connection: Connection, account_ids: Sequence[UUID]) -> list[Retention]:
+    """Of some accounts, as far as they exist."""
+    rows = await connection.fetch(LIST_RETENTION, list(account_ids))
+    return [
+        Retention(row["account_id"], row["tier"], own_limits_of(row), row["retention_shortened_at"])
+        for row in rows
+    ]
 
 
 def own_limits_of(row: Row) -> dict[LimitName, int | None]:

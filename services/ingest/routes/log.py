@@ -28,7 +28,7 @@ from shared.contracts.usage import (
     UsageLog,
     UsdNumberOrNull,
 )
-from shared.errors import InvalidFieldError, LLMRingError, MethodNotAllowedError
+from shared.errors import InvalidFieldError, LLMRingError, MethodNotAllowedError, QuotaExceededError
 from shared.event_log.port import Headers
 from shared.telemetry.metrics import IDEMPOTENT_REPLAYS, RECORDS_ACCEPTED
 from shared.web.asgi import (
@@ -42,7 +42,7 @@ from shared.web.asgi import (
 )
 from shared.web.observed import Lane
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier, require_scope
-from shared.web.problems import PROBLEM_JSON, Problem, problem_of, send_problem
+from shared.web.problems import PROBLEM_JSON, Problem, problem_headers, problem_of, send_problem
 
 _REPLAYED = [(b"idempotent-replayed", b"true")]
 _encoder = msgspec.json.Encoder()
@@ -104,10 +104,17 @@ def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> d
         summary = {"accepted": accepted, "rejected": len(outcomes) - accepted}
         if accepted:
             return await send_answer(send, 200, _encoder.encode({**summary, "results": results}))
-        refused = InvalidFieldError("None of the records of the batch was accepted.")
+        exceeded = next((each for each in outcomes if isinstance(each, QuotaExceededError)), None)
+        refused = exceeded or InvalidFieldError("None of the records of the batch was accepted.")
         problem = problem_of(refused, instance=scope["path"], request_id=request_id_of(scope))
         document = {**msgspec.to_builtins(problem), **summary, "results": results}
-        return await send_answer(send, problem.status, _encoder.encode(document), content_type=PROBLEM_JSON)
+        return await send_answer(
+            send,
+            problem.status,
+            _encoder.encode(document),
+            problem_headers(refused),
+            content_type=PROBLEM_JSON,
+        )
 
     def lane(answer: Answering) -> Lane:
         async def run(scope: Scope, receive: Receive, send: Send) -> int:

@@ -2,7 +2,7 @@
 
 from shared.postgres import Connection
 
-REFILLED_TABLES = ("logs", "rollups", "latency_rollups", "positions")
+REFILLED_TABLES = ("logs", "rollups", "latency_rollups", "months", "positions")
 """What a refill from the topic writes. Idempotency keys are not among them: what is left of them stands."""
 
 FIND_CONTENTS = " UNION ALL ".join(

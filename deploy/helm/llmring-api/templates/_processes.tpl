@@ -18,13 +18,13 @@ ingest:
   args: [serve, ingest]
   reaches: [kafka, database, redis]
   calls: [registry]
-  calledBy: [gateway, receipts]
+  calledBy: [gateway, auth, receipts]
   service: true
 auth:
   args: [serve, auth]
   reaches: [kafka, database, redis]
-  calls: []
-  calledBy: [gateway]
+  calls: [ingest]
+  calledBy: [gateway, rater]
   service: true
 receipts:
   args: [serve, receipts]
@@ -35,7 +35,7 @@ receipts:
 rater:
   args: [worker, rater]
   reaches: [kafka, database]
-  calls: [registry]
+  calls: [registry, auth]
   service: false
 issuer:
   args: [worker, issuer]
