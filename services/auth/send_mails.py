@@ -90,6 +90,10 @@ class MailSender:
             except UnavailableError as error:
                 MAILS.labels(mail.kind, "failed").inc()
                 _log.warning("mail %s was not sent at attempt %d: %s", mail.mail_id, mail.attempts, error)
+            except Exception:
+                # One that nobody thought of must not stand in the way of the others.
+                MAILS.labels(mail.kind, "failed").inc()
+                _log.exception("mail %s could not be sent at attempt %d", mail.mail_id, mail.attempts)
 
     async def _send(self, mail: Mail, now: datetime) -> str:
         token = secrets.token_urlsafe(32)

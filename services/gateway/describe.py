@@ -140,7 +140,7 @@ def _public_item(path: str, item: Json, service: str, routes: RouteTable, operat
             continue
         operation = {**value, "tags": value.get("tags") or [service], "security": SECURITY[access]}
         if "parameters" in operation:
-            operation["parameters"] = [_optional_when_empty(each) for each in operation["parameters"]]
+            operation["parameters"] = [_public_parameter(each) for each in operation["parameters"]]
         operation_id = operation.get("operationId")
         if operation_id in operation_ids:
             operation["operationId"] = operation_id = f"{service}{operation_id}"
@@ -151,10 +151,10 @@ def _public_item(path: str, item: Json, service: str, routes: RouteTable, operat
     return public if any(method in public for method in _METHODS) else {}
 
 
-def _optional_when_empty(parameter: Json) -> Json:
+def _public_parameter(parameter: Json) -> Json:
     # `?alias=` means that it was not given (wire contract, "Everywhere").
-    is_optional = parameter.get("in") == "query" and not parameter.get("required")
-    return {**parameter, "allowEmptyValue": True} if is_optional else parameter
+    may_be_empty = parameter.get("in") == "query" and not parameter.get("required")
+    return {**parameter, "allowEmptyValue": True} if may_be_empty else parameter
 
 
 def _public_responses(operation: Json, access: Access) -> Json:

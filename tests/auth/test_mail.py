@@ -237,6 +237,28 @@ async def test_of_several_senders_each_mail_is_sent_by_one(postgres_url: str) ->
         assert sorted(mail["To"] for mail in mailbox.mails) == sorted(emails)
 
 
+async def test_a_mail_that_breaks_its_sender_stands_in_nobodys_way(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Letters.write
+
+    def break_at_nora(self: Letters, kind: Any, address: str, *rest: Any) -> EmailMessage:
+        if address == "nora@example.test":
+            raise KeyError("unheard of")
+        return write(self, kind, address, *rest)
+
+    monkeypatch.setattr(Letters, "write", break_at_nora)
+    mailbox = Mailbox()
+    async with open_server(mailbox) as port, open_auth(postgres_url, settings=settings_of(port)) as auth:
+        for email in ("nora@example.test", "olaf@example.test"):
+            await auth.open_account(email)
+            await auth.ask_reset(email)
+        await auth.send_mails()
+        assert [mail["To"] for mail in mailbox.mails] == ["olaf@example.test"]
+        async with auth.database.connection() as connection:
+            assert await connection.fetchval("SELECT attempts FROM auth.mails WHERE sent_at IS NULL") == 1
+
+
 async def test_one_address_gets_so_many_mails_an_hour_whoever_asks(auth: Auth) -> None:
     await auth.open_account()
     for _ in range(2 * MAILS_PER_HOUR):
