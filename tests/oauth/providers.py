@@ -11,8 +11,9 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
 from aiohttp import web
 from joserfc import jwt
@@ -46,6 +47,8 @@ class Providers:
     """To lay over what the ID token says; None leaves a claim out."""
     sign: Callable[[dict[str, Any]], str] | None = None
     email_in_userinfo: bool = False
+    person: dict[str, Any] = field(default_factory=dict)
+    """Whoever is at GitHub's page in a browser."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -110,6 +113,11 @@ class Providers:
     async def show_userinfo(self, request: web.Request) -> web.Response:
         return web.json_response(self._bearer(request))
 
+    async def ask_on_github(self, request: web.Request) -> web.Response:
+        back = request.query["redirect_uri"] + "?" + urlencode(self.agree(str(request.url), self.person))
+        page = f'<h1>Authorize {CLIENT_ID}</h1><a href="{escape(back)}">Authorize</a>'
+        return web.Response(text=page, content_type="text/html")
+
     async def give_github_token(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}
         grant = self._redeem(request, form)
@@ -143,7 +151,7 @@ class Providers:
             return (form["client_id"], form["client_secret"]) == (CLIENT_ID, CLIENT_SECRET)
         scheme, _, encoded = request.headers["authorization"].partition(" ")
         name, _, secret = base64.b64decode(encoded).decode().partition(":")
-        return scheme == "Basic" and name == CLIENT_ID and CLIENT_SECRET in (secret, unquote(secret))
+        return scheme == "Basic" and (unquote_plus(name), unquote_plus(secret)) == (CLIENT_ID, CLIENT_SECRET)
 
     def _bearer(self, request: web.Request) -> dict[str, Any]:
         return self.tokens[request.headers["authorization"].removeprefix("Bearer ")]
@@ -172,6 +180,7 @@ async def open_providers(clock: Clock) -> AsyncIterator[Providers]:
             web.get("/jwks", providers.show_keys),
             web.post("/token", providers.give_token),
             web.get("/userinfo", providers.show_userinfo),
+            web.get("/github/login/oauth/authorize", providers.ask_on_github),
             web.post("/github/login/oauth/access_token", providers.give_github_token),
             web.get("/github/api/v3/user", providers.show_user),
             web.get("/github/api/v3/user/emails", providers.show_emails),

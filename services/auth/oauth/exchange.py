@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from typing import Any, Final, Literal
+from urllib.parse import quote_plus
 
 import httpx2
 import msgspec
@@ -45,7 +46,7 @@ class CodeExchange:
 
     def authorization_url(self, endpoint: str, *, state: str, verifier: str, nonce: str | None = None) -> str:
         """The address that asks for a code."""
-        url, _ = self._open().create_authorization_url(
+        url, _ = self._open("client_secret_post").create_authorization_url(
             endpoint, state=state, code_verifier=verifier, nonce=nonce
         )
         return str(url)
@@ -75,10 +76,14 @@ class CodeExchange:
             raise UnavailableError(f"{self._provider} gave no token.")
         return dict(token)
 
-    def _open(self, auth: ClientAuth = "client_secret_basic") -> AsyncOAuth2Client:
+    def _open(self, auth: ClientAuth) -> AsyncOAuth2Client:
+        client_id, client_secret = self._client.client_id, self._client.client_secret
+        if auth == "client_secret_basic":
+            # RFC 6749, 2.3.1: each is encoded as in a form. Authlib joins them as they are.
+            client_id, client_secret = quote_plus(client_id), quote_plus(client_secret)
         return AsyncOAuth2Client(
-            client_id=self._client.client_id,
-            client_secret=self._client.client_secret,
+            client_id=client_id,
+            client_secret=client_secret,
             token_endpoint_auth_method=auth,
             scope=self._scope,
             redirect_uri=self._redirect_uri,
