@@ -16,6 +16,7 @@ class Kind(StrEnum):
     MALFORMED_REQUEST = "malformed-request"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
+    EMAIL_NOT_VERIFIED = "email-not-verified"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     CONFLICT = "conflict"
@@ -72,6 +73,12 @@ class ForbiddenError(LLMRingError):
     """The key is good, but not for this."""
 
     kind = Kind.FORBIDDEN
+
+
+class EmailNotVerifiedError(LLMRingError):
+    """A provider tells no address of which it has checked that its owner reads mail to it."""
+
+    kind = Kind.EMAIL_NOT_VERIFIED
 
 
 class NotFoundError(LLMRingError):

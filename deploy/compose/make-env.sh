@@ -42,6 +42,12 @@ $receipts
 # LLMRING_SMTP_PASSWORD=
 # LLMRING_SMTP_FROM=no-reply@example.com
 
+# Logins by Google and GitHub: what this deployment is there.
+# LLMRING_GOOGLE_CLIENT_ID=
+# LLMRING_GOOGLE_CLIENT_SECRET=
+# LLMRING_GITHUB_CLIENT_ID=
+# LLMRING_GITHUB_CLIENT_SECRET=
+
 # Prometheus and an OpenTelemetry collector.
 # COMPOSE_PROFILES=observability
 # OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://otel-collector:4318/v1/traces

@@ -28,6 +28,8 @@ Action = Literal[
     "key.revoked",
     "session.opened",
     "session.ended",
+    "identity.linked",
+    "account.reclaimed",
     "password.reset",
 ]
 ActorKind = Literal["account", "key", "session", "operator", "command_line", "first_start"]
@@ -41,8 +43,9 @@ class Actor(NamedTuple):
     """Who does something, and from where.
 
     Attributes:
-        kind: `account` is whoever registers or shows a password; `key` and `session` are the account's own;
-            `operator` is a key of that scope; `command_line` and `first_start` came by no request.
+        kind: `account` is whoever registers, shows a password or comes from a provider; `key` and `session`
+            are the account's own; `operator` is a key of that scope; `command_line` and `first_start` came by
+            no request.
         account_id: whose key or session it is.
         client: the client's address, or user@host.
     """

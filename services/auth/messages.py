@@ -111,13 +111,18 @@ class PasswordChanged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyStatusView(msgspec.Struct, frozen=True, kw_only=True):
-    """How it stands with an account's keys; all but the first two are of the newest live one."""
+    """How it stands with an account's keys; prefix and times are of the newest live one.
+
+    Attributes:
+        retrievable_until: until when a first key waits for this session; null when none does.
+    """
 
     active: bool
     live_keys: int
     prefix: str | None
     created_at: datetime | None
     last_used_at: datetime | None
+    retrievable_until: datetime | None
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +154,19 @@ class RegeneratedKey(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str
     key_id: UUID
     revoked_keys: int
+
+
+class LoginProviders(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /api/v1/auth/login`."""
+
+    providers: list[str]
+
+
+class RetrievedKeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """`/api/v1/auth/retrieve-api-key`: the account's first key; it cannot be shown again."""
+
+    api_key: str
+    key_id: UUID
 
 
 class AccountChange(msgspec.Struct, kw_only=True):

@@ -11,6 +11,7 @@ from services.auth.make_room import make_room
 from services.auth.messages import KeyStatusView, Me
 from services.auth.store.accounts import get_account, get_password_hash, lock_account
 from services.auth.store.api_keys import get_key_status
+from services.auth.store.pending_keys import find_end_of_waiting
 from services.auth.store.sessions import get_session_end
 from services.auth.tiers import Tier, effective_limits
 from shared.clock import Clock
@@ -48,7 +49,9 @@ class Profile:
             ends_at = await get_session_end(connection, session_id)
             account = await get_account(connection, account_id)
             has_password = await get_password_hash(connection, account_id) is not None
-            keys = await get_key_status(connection, account_id, self._clock.now())
+            now = self._clock.now()
+            keys = await get_key_status(connection, account_id, now)
+            waits_until = await find_end_of_waiting(connection, session_id, now)
         if ends_at is None:
             raise UnauthenticatedError("The session has ended.")
         return Me(
@@ -66,6 +69,7 @@ class Profile:
                 prefix=keys.prefix,
                 created_at=keys.created_at,
                 last_used_at=keys.last_used_at,
+                retrievable_until=waits_until,
             ),
         )
 

@@ -1,5 +1,6 @@
 """Auth, put together."""
 
+from datetime import timedelta
 from importlib.resources import files
 from typing import Final
 
@@ -9,8 +10,11 @@ from services.auth.keys import AccountKeys
 from services.auth.login import Login
 from services.auth.mail.carriers import build_carrier
 from services.auth.mail.letters import Letters
+from services.auth.oauth.choose import build_providers
+from services.auth.oauth.log_in import OAuthLogin
 from services.auth.overview import Overviews
 from services.auth.passwords import PasswordHashes
+from services.auth.pending_keys import PendingKeys
 from services.auth.profile import Profile
 from services.auth.read_audit import AuditLog
 from services.auth.register import Registration
@@ -19,9 +23,10 @@ from services.auth.retention import RetentionRules
 from services.auth.routes.account import build_account_routes
 from services.auth.routes.admin import build_admin_routes
 from services.auth.routes.audit import build_audit_routes
-from services.auth.routes.cookies import SessionCookie
+from services.auth.routes.cookies import LoginCookies, SessionCookie
 from services.auth.routes.keys import build_key_routes
 from services.auth.routes.login import build_login_route
+from services.auth.routes.oauth import build_oauth_routes
 from services.auth.routes.register import build_register_routes
 from services.auth.routes.reset import build_reset_routes
 from services.auth.routes.session import build_session_routes
@@ -38,12 +43,19 @@ from shared.postgres import Database, Schema
 from shared.runtime.service import Service, Worker
 from shared.web.app import build_app
 from shared.web.client import Upstream
+from shared.web.outbound import Outbound
 from shared.web.principal import PrincipalVerifier
 
 SCHEMA: Final = Schema("auth", files("services.auth") / "migrations")
 
 MAX_BODY_BYTES: Final = 64 * 1024
 """No request of this service is nearly as large; a longer one is refused before anything is made of it."""
+
+PROVIDER_PATIENCE: Final = timedelta(seconds=5)
+"""For one question to a provider of logins."""
+
+PROVIDER_MAX_BYTES: Final = 256 * 1024
+"""No answer of a provider is nearly as large."""
 
 
 def build_auth(
@@ -88,10 +100,21 @@ def build_auth(
         database=database, changes=changes, passwords=passwords, throttle=throttle, clock=clock
     )
     mails = MailSender(database, build_carrier(settings), Letters(settings, clock), clock)
+    outbound = Outbound(timeout=PROVIDER_PATIENCE, max_bytes=PROVIDER_MAX_BYTES)
+    pending = PendingKeys(database, clock)
+    oauth = OAuthLogin(
+        database=database,
+        changes=changes,
+        sessions=sessions,
+        pending=pending,
+        providers=build_providers(settings, outbound, clock),
+        clock=clock,
+    )
     handlers = [
         *build_register_routes(Registration(database, changes, passwords, clock), settings.public_url),
         build_login_route(login, cookie),
         *build_reset_routes(reset),
+        *build_oauth_routes(oauth, pending, cookie, LoginCookies(settings)),
         *build_session_routes(sessions, Profile(database, changes, clock), cookie),
         *build_admin_routes(AccountAdmin(database, changes, clock)),
         *build_key_routes(AccountKeys(database, changes, clock, settings.keys_per_account)),
@@ -111,5 +134,5 @@ def build_auth(
         ),
         workers=[Worker("auth-relay", changes.run_relay), Worker("auth-mails", mails.run)],
         pings={"database": database.ping, "event_log": event_log.ping},
-        on_stop=[passwords.close],
+        on_stop=[passwords.close, outbound.close],
     )

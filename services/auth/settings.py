@@ -1,10 +1,44 @@
 """What can be set of the auth service."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 _AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+
+
+def is_plain_url(url: str) -> bool:
+    """Whether it is an address on the web of which paths can be made."""
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not (parts.query or parts.fragment or "@" in parts.netloc or " " in url)
+        )
+    except ValueError:
+        return False
+
+
+class OAuthClient(msgspec.Struct, frozen=True, kw_only=True):
+    """What this deployment is at a provider of logins.
+
+    Attributes:
+        client_id: as the provider gave it.
+        client_secret: likewise.
+        url: where the provider is: the issuer, or where people log in.
+    """
+
+    client_id: str
+    client_secret: str
+    url: str
+
+    def __repr__(self) -> str:
+        return (
+            f"OAuthClient(client_id={self.client_id!r}, url={self.url!r})"  # the secret never reaches a log
+        )
 
 
 class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +66,8 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
         mail_folder: where mail is put while there is no server for it; empty for nowhere.
         logins_per_email: wrong passwords that one email address may be tried with in any 60 s.
         keys_per_account: API keys that live at a time in one account.
+        google: logins by OpenID Connect at Google, or at another issuer; None for none.
+        github: logins at GitHub; None for none.
     """
 
     public_url: str = "http://127.0.0.1:8080"
@@ -45,6 +81,8 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
     attempts_per_client: _AtLeastOne = 30
     logins_per_email: _AtLeastOne = 10
     keys_per_account: _AtLeastOne = 100
+    google: OAuthClient | None = None
+    github: OAuthClient | None = None
     smtp_host: str = ""
     smtp_port: int | None = None
     smtp_user: str = ""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import click
 import msgspec
 
-from services.auth.settings import AuthSettings
+from services.auth.settings import AuthSettings, OAuthClient, is_plain_url
 from services.gateway.cors import Cors
 from services.gateway.settings import GatewaySettings
 from services.ingest.settings import RetentionSettings
@@ -68,6 +68,12 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         smtp_password: likewise.
         smtp_security: `starttls`, `tls` from the first byte, or `none`.
         smtp_from: whom mail comes from.
+        google_client_id: what this deployment is at Google; with its secret, logins there are offered.
+        google_client_secret: likewise.
+        google_issuer: another provider that speaks OpenID Connect, instead of Google.
+        github_client_id: what this deployment is at GitHub; with its secret, logins there are offered.
+        github_client_secret: likewise.
+        github_url: a GitHub Enterprise Server, instead of GitHub.
         keys_per_account: API keys that live at a time in one account.
         cors_origins: sites whose scripts may read answers; none by default.
         retention_grace_days: for how long nothing of an account is deleted after its retention became
@@ -119,6 +125,12 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_password: str = ""
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     smtp_from: str = ""
+    google_client_id: str = ""
+    google_client_secret: str = ""
+    google_issuer: str = "https://accounts.google.com"
+    github_client_id: str = ""
+    github_client_secret: str = ""
+    github_url: str = "https://github.com"
     keys_per_account: Annotated[int, msgspec.Meta(ge=1)] = 100
     cors_origins: tuple[str, ...] = ()
     retention_grace_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 7
@@ -163,6 +175,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             smtp_password=self.smtp_password,
             smtp_security=self.smtp_security,
             smtp_from=self.smtp_from,
+            google=_client(self.google_client_id, self.google_client_secret, self.google_issuer),
+            github=_client(self.github_client_id, self.github_client_secret, self.github_url),
             keys_per_account=self.keys_per_account,
         )
 
@@ -205,6 +219,28 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.log_format == "json" or (self.log_format == "auto" and not sys.stderr.isatty())
 
 
+def _client(client_id: str, client_secret: str, url: str) -> OAuthClient | None:
+    return OAuthClient(client_id=client_id, client_secret=client_secret, url=url) if client_secret else None
+
+
+def _faults_of_logins(settings: ProcessSettings) -> list[str]:
+    faults = [
+        f"LLMRING_{name}_CLIENT_ID, LLMRING_{name}_CLIENT_SECRET: must be set together"
+        for name, client_id, secret in (
+            ("GOOGLE", settings.google_client_id, settings.google_client_secret),
+            ("GITHUB", settings.github_client_id, settings.github_client_secret),
+        )
+        if bool(client_id) != bool(secret)
+    ]
+    for name, url in (
+        ("LLMRING_GOOGLE_ISSUER", settings.google_issuer),
+        ("LLMRING_GITHUB_URL", settings.github_url),
+    ):
+        if not is_plain_url(url):
+            faults.append(f"{name}: must be an address such as https://login.example.com, without a query")
+    return faults
+
+
 def load_settings() -> ProcessSettings:
     """Read the environment.
 
@@ -226,6 +262,7 @@ def load_settings() -> ProcessSettings:
         )
     if bool(settings.smtp_user) != bool(settings.smtp_password):
         faults.append("LLMRING_SMTP_USER, LLMRING_SMTP_PASSWORD: must be set together")
+    faults += _faults_of_logins(settings)
     try:
         Cors(settings.cors_origins)
     except ValueError as error:

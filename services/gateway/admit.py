@@ -15,6 +15,7 @@ from services.gateway.responses import Reply
 from services.gateway.routes import Access
 from services.gateway.sessions import BAD_SESSION, SessionCookies
 from shared.contracts.keys import CredentialKind
+from shared.contracts.sessions import OPENER_HEADER, opener_of
 from shared.errors import RateLimitedError, UnauthenticatedError
 from shared.limits.port import Decision, RateLimiter
 
@@ -85,10 +86,12 @@ class Admission:
         client: str,
         now: float,
         reply: Reply,
+        with_opener: bool = False,
     ) -> KnownKey | None:
         """Let a request with cookies pass, or raise: by its session where a key is required and none is sent.
 
-        Of its cookies the session's goes no further.
+        Of its cookies the session's goes no further; where the service has to open what was sealed for the
+        session, it is told what comes of the token.
 
         Raises:
             UnauthenticatedError: as above, or the session is bad, or has ended.
@@ -116,6 +119,8 @@ class Admission:
         known = self._keys.find(digest, now)
         if known is None:
             known = await self._verify("session", digest, client, now, reply)
+        if with_opener:
+            headers.append((OPENER_HEADER, opener_of(token).hex().encode()))
         if known.limit is not None:
             _tell(await self._key_limiter.hit(known.bucket, known.limit, now), now, reply)
         return known

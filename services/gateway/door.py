@@ -172,7 +172,15 @@ class Door:
         known = await (
             admission.admit(access, found, client, now, reply)
             if found[COOKIE] is None
-            else admission.admit_browser(access, scope, found, client=client, now=now, reply=reply)
+            else admission.admit_browser(
+                access,
+                scope,
+                found,
+                client=client,
+                now=now,
+                reply=reply,
+                with_opener=target.row.with_opener,
+            )
         )
         if known is not None:
             headers: Any = scope["headers"]  # our own list

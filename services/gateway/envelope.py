@@ -161,6 +161,7 @@ OWN_PATHS: Final[Json] = {
     "/health/live": _own("This process answers", "application/json", _ALIVE),
     "/health/ready": _own("Whether logs can be taken", "application/json", _HEALTH, also_503=True),
     "/docs": _own("This document, to read and to try", "text/html", _TEXT),
+    "/login": _own("The page to log in with an account elsewhere", "text/html", _TEXT),
     "/password-reset": _own("The page that a mailed link opens", "text/html", _TEXT),
     "/openapi.json": _own("This document", "application/json", {"type": "object"}, also_503=False),
 }

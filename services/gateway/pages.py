@@ -1,4 +1,4 @@
-"""The pages that the gateway answers itself: the index, the documentation and the one for passwords."""
+"""The pages that the gateway answers itself: the index, the documentation, logins and passwords."""
 
 import base64
 import hashlib
@@ -41,7 +41,7 @@ class Index:
 
 
 class ScriptedPage:
-    """One page with nothing from outside: `/docs`, which reads `/openapi.json`, and `/password-reset`.
+    """One page with nothing from outside: `/docs`, which reads `/openapi.json`, `/login`, `/password-reset`.
 
     Script and style stand in the page and are allowed by their hash alone (CSP level 3), so that nothing that
     finds its way into the page can run.

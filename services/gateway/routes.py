@@ -39,6 +39,7 @@ class Row(NamedTuple):
         patience: how long a service may be silent before its answer is given up; None as a rule.
         takes_json: a body that claims to be something else is refused.
         counts_once: a POST to the path itself with an `Idempotency-Key` may arrive twice, and counts once.
+        with_opener: the service has to open what was sealed for the session that asks.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Row(NamedTuple):
     patience: timedelta | None = None
     takes_json: bool = True
     counts_once: bool = False
+    with_opener: bool = False
 
 
 ROWS: Final = (
@@ -75,6 +77,9 @@ ROWS: Final = (
     Row("/api/v1/register", "auth", Access.IGNORED),
     Row("/api/v1/cli/register", "auth", Access.IGNORED),
     Row("/api/v1/login", "auth", Access.IGNORED),
+    Row("/api/v1/auth/login", "auth", Access.IGNORED, below=True, head_as_get=False),
+    Row("/api/v1/auth/callback", "auth", Access.IGNORED, below=True, head_as_get=False),
+    Row("/api/v1/auth/retrieve-api-key", "auth", Access.REQUIRED, head_as_get=False, with_opener=True),
     Row("/api/v1/password-reset", "auth", Access.IGNORED),
     Row("/api/v1/password-reset/confirm", "auth", Access.IGNORED),
     Row("/api/v1/auth/me", "auth", Access.REQUIRED),

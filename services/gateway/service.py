@@ -70,6 +70,7 @@ def build_gateway(
     pages: dict[bytes, Page] = {
         b"/": Index(version).show,
         b"/docs": ScriptedPage("docs").show,
+        b"/login": ScriptedPage("login").show,
         b"/password-reset": ScriptedPage("password-reset").show,
         b"/openapi.json": document.show,
         b"/health": health.show,

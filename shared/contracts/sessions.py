@@ -1,11 +1,24 @@
 """What auth sets and the gateway reads: the cookie of a session, and the one origin that may use it."""
 
+import hashlib
 import re
 from typing import Final
 from urllib.parse import urlsplit
 
 SESSION_TOKEN: Final = re.compile(rb"[A-Za-z0-9_-]{43}")
 """256 random bits in base64url: nothing else can be a session's token."""
+
+
+OPENER_HEADER: Final = b"x-llmring-opener"
+"""What comes of the session's token, in hex, where a service has to open what was sealed for the session."""
+
+
+def opener_of(token: bytes) -> bytes:
+    """32 bytes that come of a session's token: no service but the gateway is told the token itself.
+
+    They come neither of the token's SHA-256, which is stored, nor does the token come of them.
+    """
+    return hashlib.blake2b(token, digest_size=32, person=b"llmring-opener").digest()
 
 
 def session_cookie_name(public_url: str) -> str:

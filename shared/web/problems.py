@@ -16,6 +16,7 @@ STATUSES: dict[Kind, tuple[int, str]] = {
     Kind.MALFORMED_REQUEST: (400, "The request is malformed"),
     Kind.UNAUTHENTICATED: (401, "Authentication is required"),
     Kind.FORBIDDEN: (403, "Not allowed"),
+    Kind.EMAIL_NOT_VERIFIED: (403, "The email address is not verified"),
     Kind.NOT_FOUND: (404, "Not found"),
     Kind.METHOD_NOT_ALLOWED: (405, "The method is not allowed"),
     Kind.CONFLICT: (409, "Conflict"),

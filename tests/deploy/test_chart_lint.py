@@ -26,6 +26,10 @@ EVERYTHING: dict[str, Any] = {
         "receiptsWitnessQuorum": 1,
     },
     "smtp": {"host": "smtp.example.com", "from": "llmring@example.com", "existingSecret": "smtp"},
+    "oauth": {
+        "google": {"existingSecret": "google", "issuer": "https://login.example.com:8443/realm"},
+        "github": {"existingSecret": "github"},
+    },
     "telemetry": {"otlpEndpoint": "http://collector.monitoring:4318", "sampleRatio": 0.1},
     "metrics": {
         "scrapeAnnotations": True,

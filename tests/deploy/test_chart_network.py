@@ -1,5 +1,6 @@
 """Who may reach whom, by the network policies of the chart."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,27 @@ def test_auth_alone_reaches_the_mail_server(helm: Path) -> None:
         given = {each for each in _variables(manifests, name) if each.startswith("LLMRING_SMTP_")}
         wanted = {f"LLMRING_SMTP_{each}" for each in ("HOST", "PORT", "SECURITY", "FROM")}
         assert given == (wanted if name == "auth" else set()), name
+
+
+def test_auth_alone_reaches_the_providers_of_logins(helm: Path) -> None:
+    oauth = {
+        "google": {"existingSecret": "google", "issuer": "https://login.example.com:8443/realm"},
+        "github": {"existingSecret": "github"},
+    }
+    manifests, before = chart.render(helm, values={"oauth": oauth}), chart.render(helm)
+    for name in PROCESSES:
+        rules, old = (
+            chart.get_one(each, "NetworkPolicy", name)["spec"]["egress"] for each in (manifests, before)
+        )
+        more = sorted(rule["ports"][0]["port"] for rule in rules if rule not in old)
+        assert more == ([443, 8443] if name == "auth" else []), name
+        given = {each for each in _variables(manifests, name) if re.match("LLMRING_(GOOGLE|GITHUB)_", each)}
+        wanted = {
+            *(f"LLMRING_GOOGLE_{each}" for each in ("CLIENT_ID", "CLIENT_SECRET", "ISSUER")),
+            *(f"LLMRING_GITHUB_{each}" for each in ("CLIENT_ID", "CLIENT_SECRET", "URL")),
+        }
+        assert given == (wanted if name == "auth" else set()), name
+    assert "LLMRING_GOOGLE_ISSUER" not in _variables(before, "auth")
 
 
 def test_metrics_are_for_the_monitoring_namespace_alone_and_only_when_wanted(helm: Path) -> None:

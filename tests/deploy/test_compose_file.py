@@ -93,9 +93,9 @@ def test_every_process_is_there() -> None:
 def test_no_secret_is_in_the_file() -> None:
     text = PATH.read_text()
     for line in text.splitlines():
-        if re.search(r"PASSWORD|SEED|requirepass|AUTH:", line) and not line.lstrip().startswith("#"):
+        if re.search(r"PASSWORD|SEED|SECRET|requirepass|AUTH:", line) and not line.lstrip().startswith("#"):
             required = re.search(r"\$\{\w+:\?", line)
-            optional = "${LLMRING_SMTP_PASSWORD:-}" in line
+            optional = re.search(r"\$\{LLMRING_(SMTP_PASSWORD|\w+_CLIENT_SECRET):-\}", line)
             assert required or optional or line.strip() == "- --requirepass", line
     assert not re.search(r"://\w*:(?!\$\{)[^@\s/]+@", text), "a password in a URL"
 

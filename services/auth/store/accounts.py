@@ -164,6 +164,16 @@ async def set_password(connection: Connection, account_id: UUID, password_hash: 
     await connection.execute(SET_PASSWORD, account_id, password_hash)
 
 
+REMOVE_PASSWORD: Final = """
+UPDATE auth.accounts SET password_hash = NULL WHERE account_id = $1 AND password_hash IS NOT NULL
+"""  # noqa: S105 - SQL
+
+
+async def remove_password(connection: Connection, account_id: UUID) -> bool:
+    """Leave an account without a password; False when it had none."""
+    return await connection.execute(REMOVE_PASSWORD, account_id) != "UPDATE 0"
+
+
 MARK_EMAIL_VERIFIED: Final = """
 UPDATE auth.accounts SET email_verified_at = $2 WHERE account_id = $1 AND email_verified_at IS NULL
 """

@@ -201,6 +201,17 @@ async def revoke_older_keys(
     return [row["key_id"] for row in rows]
 
 
+REVOKE_ALL_KEYS: Final = """
+UPDATE auth.api_keys SET revoked_at = $2 WHERE account_id = $1 AND revoked_at IS NULL RETURNING key_id
+"""
+
+
+async def revoke_all_keys(connection: Connection, account_id: UUID, at: datetime) -> list[UUID]:
+    """Revoke all keys of an account; tells which. The account is locked."""
+    rows = await connection.fetch(REVOKE_ALL_KEYS, account_id, at)
+    return [row["key_id"] for row in rows]
+
+
 class KeyStatus(NamedTuple):
     """An account's keys, seen from afar: how many open something, and the newest of them."""
 

@@ -138,6 +138,20 @@ issuer:
     secretKeyRef: {name: {{ $values.smtp.existingSecret | quote }}, key: {{ $values.smtp.passwordKey | quote }}}
 {{- end }}
 {{- end }}
+{{- if eq $name "auth" }}
+{{- range $provider, $client := $values.oauth }}
+{{- if $client.existingSecret }}
+- name: LLMRING_{{ upper $provider }}_CLIENT_ID
+  valueFrom:
+    secretKeyRef: {name: {{ $client.existingSecret | quote }}, key: {{ $client.clientIdKey | quote }}}
+- name: LLMRING_{{ upper $provider }}_CLIENT_SECRET
+  valueFrom:
+    secretKeyRef: {name: {{ $client.existingSecret | quote }}, key: {{ $client.clientSecretKey | quote }}}
+- name: LLMRING_{{ ternary "GOOGLE_ISSUER" "GITHUB_URL" (eq $provider "google") }}
+  value: {{ $client.issuer | default $client.url | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if and (eq $name "migrate") $values.kafka.replicationFactor }}
 - name: LLMRING_KAFKA_REPLICATION_FACTOR
   value: {{ $values.kafka.replicationFactor | int | quote }}

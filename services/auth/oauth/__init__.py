@@ -1,0 +1,1 @@
+"""Logging in with an account elsewhere: at Google, by OpenID Connect, or at GitHub."""

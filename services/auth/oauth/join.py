@@ -1,0 +1,164 @@
+"""Find the account of somebody at a provider, or open one.
+
+By provider and subject they are known again, whatever has become of their address. Whoever comes for the
+first time joins the account of an address that the provider has checked, if there is one. Had nobody ever
+shown to read mail to that account's address, it may be a stranger's who registered it: then whatever could
+open the account until now ends.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from services.auth.announce import note_change
+from services.auth.api_keys import CUSTOMER_SCOPES
+from services.auth.audit import Actor, record_audit, record_opening
+from services.auth.emails import Email, parse_email
+from services.auth.issue_key import IssuedKey, issue_key
+from services.auth.oauth.provider import Identity
+from services.auth.store.accounts import (
+    Account,
+    find_account_by_email,
+    insert_account,
+    lock_account,
+    mark_email_verified,
+    remove_password,
+)
+from services.auth.store.api_keys import revoke_all_keys
+from services.auth.store.identities import find_identity, insert_identity
+from services.auth.store.outbox import OutboxEvent
+from services.auth.store.sessions import delete_sessions
+from shared.errors import EmailNotVerifiedError, ForbiddenError
+from shared.ids import uuid7
+from shared.postgres import Connection
+
+
+class RacedError(Exception):
+    """The same was done by another request at the same time: roll back, and look again."""
+
+
+class Joined(NamedTuple):
+    """An account, with its new first key where it got one, and events to publish."""
+
+    account: Account
+    first_key: IssuedKey | None
+    events: list[OutboxEvent]
+
+
+async def join_account(connection: Connection, who: Identity, client: str | None, at: datetime) -> Joined:
+    """Find or open the account, which is locked then.
+
+    Args:
+        connection: in a transaction.
+        who: by the provider.
+        client: the address that the request came from.
+        at: now.
+
+    Raises:
+        EmailNotVerifiedError: they are new, and the provider tells no address that it has checked.
+        ForbiddenError: the address is none that can have an account, or the account is suspended.
+        RacedError: as above.
+    """
+    known = await find_identity(connection, who.provider, who.subject)
+    if known is not None:
+        return Joined(_usable(await lock_account(connection, known)), None, [])
+    email = _address_of(who)
+    found = await find_account_by_email(connection, email.key)
+    if found is None:
+        return await _open(connection, who, email, client, at)
+    account = _usable(await lock_account(connection, found.account_id))
+    by = Actor("account", account.account_id, client=client)
+    await _link(connection, by, who, account, at)
+    if account.email_verified_at is not None:
+        return Joined(account, None, [])
+    ended = await _end_all_access(connection, by, account, at)
+    return await _with_first_key(connection, by, account, at, [ended])
+
+
+async def _open(
+    connection: Connection, who: Identity, email: Email, client: str | None, at: datetime
+) -> Joined:
+    account = Account(
+        account_id=uuid7(),
+        email=email.address,
+        organization=None,
+        tier="free",
+        role="customer",
+        own_limits={},
+        suspended_at=None,
+        created_at=at,
+    )
+    if not await insert_account(connection, account, email_key=email.key, password_hash=None):
+        raise RacedError
+    by = Actor("account", account.account_id, client=client)
+    await mark_email_verified(connection, account.account_id, at)
+    await record_opening(connection, by, account)
+    await _link(connection, by, who, account, at)
+    return await _with_first_key(connection, by, account, at, [])
+
+
+async def _link(connection: Connection, by: Actor, who: Identity, account: Account, at: datetime) -> None:
+    if not await insert_identity(
+        connection,
+        provider=who.provider,
+        subject=who.subject,
+        account_id=account.account_id,
+        linked_at=at,
+    ):
+        raise RacedError
+    after = {"provider": who.provider, "subject": who.subject, "email": who.email}
+    await record_audit(connection, by, "identity.linked", account_id=account.account_id, at=at, after=after)
+
+
+async def _end_all_access(connection: Connection, by: Actor, account: Account, at: datetime) -> OutboxEvent:
+    """Take password, sessions and keys from whoever had them. The address counts as verified from now on."""
+    account_id = account.account_id
+    had_password = await remove_password(connection, account_id)
+    sessions = await delete_sessions(connection, account_id)
+    revoked = await revoke_all_keys(connection, account_id, at)
+    for key_id in revoked:
+        await record_audit(connection, by, "key.revoked", account_id=account_id, at=at, target_id=key_id)
+    await record_audit(
+        connection,
+        by,
+        "account.reclaimed",
+        account_id=account_id,
+        at=at,
+        before={"password": had_password, "sessions": sessions, "keys": len(revoked)},
+        after={"password": False, "sessions": 0, "keys": 0},
+    )
+    await mark_email_verified(connection, account_id, at)
+    return await note_change(connection, account_id, at)
+
+
+async def _with_first_key(
+    connection: Connection, by: Actor, account: Account, at: datetime, events: list[OutboxEvent]
+) -> Joined:
+    issued = await issue_key(
+        connection,
+        by,
+        account_id=account.account_id,
+        name=None,
+        scopes=CUSTOMER_SCOPES,
+        at=at,
+        origin="first",
+    )
+    return Joined(account, issued, [*events, issued.event])
+
+
+def _usable(account: Account) -> Account:
+    if account.suspended_at is not None:
+        raise ForbiddenError("This account is suspended.")
+    return account
+
+
+def _address_of(who: Identity) -> Email:
+    if who.email is None:
+        raise EmailNotVerifiedError(
+            f"{who.provider} tells no email address of yours that it has verified: verify it there first."
+        )
+    try:
+        return parse_email(who.email)
+    except ValueError as error:
+        raise ForbiddenError(
+            f"With your address at {who.provider} there can be no account: it {error}"
+        ) from None

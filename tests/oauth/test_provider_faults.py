@@ -1,0 +1,215 @@
+"""What a provider may do wrong: forged and stale ID tokens, silence, nonsense, redirects."""
+
+import base64
+import hmac
+import json
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+from tests.gateway.visitor import Answer
+from tests.oauth.conftest import SESSION, Street
+from tests.oauth.providers import CLIENT_ID, Providers
+
+PIA = {"sub": "g-2", "email": "pia@example.test", "email_verified": True}
+ON_GITHUB = {"id": 5, "emails": [{"email": "pia@example.test", "primary": True, "verified": True}]}
+
+
+def refused(answer: Answer, status: int) -> bool:
+    return answer.status == status and not any(SESSION in line for line in answer.all("set-cookie"))
+
+
+def unsigned(claims: dict[str, Any]) -> str:
+    return f"{encoded({'alg': 'none'})}.{encoded(claims)}."
+
+
+def encoded(value: Any) -> str:
+    return _base64(json.dumps(value).encode())
+
+
+def _base64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def by_public_key_as_secret(providers: Providers) -> Callable[[dict[str, Any]], str]:
+    """RFC 8725, 2.1: an HMAC whose secret is the public key that everybody knows."""
+    pem = providers.key.as_pem(private=False)
+
+    def sign(claims: dict[str, Any]) -> str:
+        text = f"{encoded({'alg': 'HS256', 'kid': 'k1'})}.{encoded(claims)}"
+        return f"{text}.{_base64(hmac.digest(pem, text.encode(), 'sha256'))}"
+
+    return sign
+
+
+async def test_an_id_token_counts_only_if_all_of_it_is_right(street: Street) -> None:
+    providers = street.providers
+    now = int(street.clock.now().timestamp())
+    stranger = RSAKey.generate_key(2048, {"kid": "k1"})
+    wrong_claims: list[dict[str, Any]] = [
+        {"iss": "https://accounts.example.test"},
+        {"iss": None},
+        {"aud": "another-client"},
+        {"aud": [CLIENT_ID, "another-client"]},  # and no azp
+        {"aud": [CLIENT_ID, "another-client"], "azp": "another-client"},
+        {"aud": None},
+        {"exp": now - 61},
+        {"exp": None},
+        {"exp": "tomorrow"},
+        {"iat": now + 600},
+        {"nbf": now + 600},
+        {"nonce": "another"},
+        {"nonce": None},
+        {"sub": None},
+        {"sub": ""},
+        {"sub": 7},
+        {"sub": "x" * 256},
+        {"sub": "a\0b"},
+        {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
+    ]
+    for claims in wrong_claims:
+        providers.claims = claims
+        assert refused(await street.log_in(street.browser(), PIA), 400), claims
+    providers.claims = {}
+    for sign in (
+        unsigned,
+        by_public_key_as_secret(providers),
+        lambda claims: jwt.encode({"alg": "RS256", "kid": "k1"}, claims, stranger),
+        lambda claims: providers.token_of(claims)[:-6] + "AAAAAA",
+        lambda claims: "x",
+        lambda claims: "",
+        lambda claims: "\N{LATIN SMALL LETTER E WITH ACUTE}.e.e",
+        lambda claims: None,
+        lambda claims: 7,
+    ):
+        providers.sign = sign  # type: ignore[assignment]
+        assert refused(await street.log_in(street.browser(), PIA), 400)
+    providers.sign = None
+    assert await street.auth.count("accounts") == 0
+    providers.claims = {"aud": [CLIENT_ID, "another-client"], "azp": CLIENT_ID, "exp": now - 59}
+    assert (await street.log_in(street.browser(), PIA)).status == 302
+
+
+async def test_a_token_or_code_of_another_login_is_worth_nothing(street: Street) -> None:
+    """A code that was stolen in one login and injected into another: PKCE and nonce each stop it."""
+    victim, thief = street.browser(), street.browser()
+    stolen = street.providers.agree(await street.begin(victim), PIA)["code"]
+    own = street.providers.agree(await street.begin(thief), {"sub": "thief"})
+    assert refused(await street.come_back(thief, {**own, "code": stolen}), 400)
+    assert street.providers.token_calls == 1
+    for code in ("unknown", "", "x" * 5000, "a\0b"):
+        own = street.providers.agree(await street.begin(thief), {"sub": "thief"})
+        assert refused(await street.come_back(thief, {**own, "code": code}), 400)
+    own = street.providers.agree(await street.begin(thief, "github"), ON_GITHUB)
+    assert refused(await street.come_back(thief, {**own, "code": "unknown"}, "github"), 400)
+    own = street.providers.agree(await street.begin(thief), PIA)
+    assert refused(await street.come_back(thief, {**own, "iss": "https://evil.test"}), 400)
+    own = street.providers.agree(await street.begin(thief), PIA)
+    assert (await street.come_back(thief, {**own, "iss": street.providers.url})).status == 302
+
+
+async def test_new_keys_of_the_provider_are_fetched_but_not_at_everybodys_wish(street: Street) -> None:
+    providers = street.providers
+    assert (await street.log_in(street.browser(), PIA)).status == 302
+    assert providers.asked.count("/jwks") == 1
+    providers.key = RSAKey.generate_key(2048, {"kid": "k2"})
+    assert refused(await street.log_in(street.browser(), PIA), 400)
+    assert providers.asked.count("/jwks") == 1, "asked a moment ago"
+    street.clock.at += timedelta(minutes=1)
+    for _ in range(3):
+        assert (await street.log_in(street.browser(), PIA)).status == 302
+    assert providers.asked.count("/jwks") == 2
+    assert providers.asked.count("/.well-known/openid-configuration") == 1
+    street.clock.at += timedelta(hours=1)
+    assert (await street.log_in(street.browser(), PIA)).status == 302
+    assert providers.asked.count("/.well-known/openid-configuration") == 2
+
+
+def answers(**fields: Any) -> Callable[[], web.Response]:
+    return lambda: web.Response(**fields)
+
+
+def redirects() -> web.Response:
+    raise web.HTTPFound("http://127.0.0.1:9/elsewhere")
+
+
+ENDPOINTS = (
+    ("google", "/.well-known/openid-configuration"),
+    ("google", "/token"),
+    ("google", "/jwks"),
+    ("google", "/userinfo"),
+    ("github", "/github/login/oauth/access_token"),
+    ("github", "/github/api/v3/user"),
+)
+
+NONSENSE = {
+    "500": answers(status=500, text="oops"),
+    "403": answers(status=403, text="{}"),
+    "redirect": redirects,
+    "not JSON": answers(text="<html>"),
+    "not an object": answers(text="[1]", content_type="application/json"),
+    "empty": answers(text="{}", content_type="application/json"),
+    "deep": answers(text="[" * 100_000, content_type="application/json"),
+    "wrong types": answers(
+        text='{"access_token":5,"issuer":5,"keys":5,"id":true,"sub":5}', content_type="application/json"
+    ),
+    "too long": answers(text=" " * 300_000 + "{}", content_type="application/json"),
+    "bad gzip": answers(body=b"x", headers={"content-encoding": "gzip"}),
+    "refused": answers(status=401, text='{"error":"invalid_client"}', content_type="application/json"),
+    "odd error": answers(status=400, text='{"error":{"a":1}}', content_type="application/json"),
+}
+
+
+async def test_a_provider_that_answers_nonsense_is_taken_for_away(street: Street) -> None:
+    street.providers.email_in_userinfo = True
+    for provider, path in ENDPOINTS:
+        person = PIA if provider == "google" else ON_GITHUB
+        for name, answer in NONSENSE.items():
+            street.providers.answers = {path: answer}
+            street.clock.at += timedelta(hours=2)
+            browser = street.browser()
+            got = await browser.get(f"/api/v1/auth/login/{provider}")
+            if path.startswith("/.well-known"):
+                assert got.status == 503, (name, got.body)
+                continue
+            query = street.providers.agree(got.get("location") or "", person)
+            got = await street.come_back(browser, query, provider)
+            mistrusted = path == "/userinfo" and name in ("not an object", "empty", "wrong types")
+            assert refused(got, 400 if mistrusted else 503), (path, name, got.status, got.body)
+            assert browser.cookies == {}
+        street.providers.answers = {}
+        assert (await street.log_in(street.browser(), person, provider)).status == 302
+
+
+async def test_a_provider_that_is_silent_is_given_up_in_time(
+    street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.auth.oauth.log_in.PATIENCE", timedelta(seconds=0.3))
+    street.providers.answers = {"/token": street.providers.closing.wait}
+    browser = street.browser()
+    query = street.providers.agree(await street.begin(browser, return_to="/docs"), PIA)
+    began = time.monotonic()
+    answer = await street.come_back(browser, query)
+    assert time.monotonic() - began < 3
+    assert refused(answer, 302)
+    assert answer.get("location") == "/docs?login_error=unavailable"
+    street.providers.answers = {"/.well-known/openid-configuration": street.providers.closing.wait}
+    street.clock.at += timedelta(hours=2)
+    answer = await browser.get("/api/v1/auth/login/google")
+    assert (answer.status, answer.get("retry-after")) == (503, "2")
+
+
+async def test_a_description_of_another_provider_is_not_used(street: Street) -> None:
+    good = json.loads((await street.providers.describe(None)).text or "")  # type: ignore[arg-type]
+    for change in ({"issuer": "https://evil.test"}, {"token_endpoint": "file:///etc/passwd"}):
+        body = json.dumps({**good, **change})
+        street.providers.answers = {
+            "/.well-known/openid-configuration": answers(text=body, content_type="application/json")
+        }
+        assert (await street.browser().get("/api/v1/auth/login/google")).status == 503
