@@ -10,7 +10,7 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Sche
 from shared.web.problems import Problem
 
 
-def describe_body(kind: type[msgspec.Struct]) -> type[Operation]:
+def describe_body(kind: type[msgspec.Struct], *, required: bool = True) -> type[Operation]:
     """An operation whose body is this Struct, for a handler that reads the bytes by itself."""
     (_,), components = msgspec.json.schema_components([kind])
     # Litestar copies a dict into the document as it is; its annotation knows only its own classes.
@@ -20,7 +20,7 @@ def describe_body(kind: type[msgspec.Struct]) -> type[Operation]:
     class OperationWithBody(Operation):
         def __post_init__(self) -> None:
             self.request_body = RequestBody(
-                content={"application/json": OpenAPIMediaType(schema=schema)}, required=True
+                content={"application/json": OpenAPIMediaType(schema=schema)}, required=required
             )
 
     return OperationWithBody

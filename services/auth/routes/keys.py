@@ -90,7 +90,7 @@ def _build_own(keys: AccountKeys) -> list[HTTPRouteHandler]:
         status_code=201,
         cache_control=NO_STORE,
         responses=describe_problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
-        operation_class=describe_body(KeyRotation),
+        operation_class=describe_body(KeyRotation, required=False),
         summary="Replace a key by a new one; the old one goes on for a while",
         tags=["accounts"],
     )
