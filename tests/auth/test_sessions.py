@@ -133,6 +133,7 @@ async def test_me_shows_the_account_and_how_it_stands_with_its_keys(auth: Auth) 
             "prefix": answer.json()["api_key"][:16],
             "created_at": "2027-01-15T08:00:00Z",
             "last_used_at": "2027-01-15T08:00:00Z",
+            "retrievable_until": None,
         },
     }
 

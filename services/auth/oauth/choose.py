@@ -1,9 +1,7 @@
-"""The providers that the settings name."""
+"""The providers that the settings name. Authlib is loaded only where there are some: it takes 0.2 s."""
 
 from typing import Final
 
-from services.auth.oauth.github import GitHub
-from services.auth.oauth.openid import OpenIdProvider
 from services.auth.oauth.provider import Provider
 from services.auth.settings import AuthSettings
 from shared.clock import Clock
@@ -17,10 +15,14 @@ def build_providers(settings: AuthSettings, outbound: Outbound, clock: Clock) ->
     callback = settings.public_url.rstrip("/") + CALLBACK_PATH
     found: dict[str, Provider] = {}
     if settings.google is not None:
+        from services.auth.oauth.openid import OpenIdProvider
+
         found["google"] = OpenIdProvider(
             "google", settings.google, redirect_uri=f"{callback}/google", outbound=outbound, clock=clock
         )
     if settings.github is not None:
+        from services.auth.oauth.github import GitHub
+
         found["github"] = GitHub(
             "github", settings.github, redirect_uri=f"{callback}/github", outbound=outbound
         )
