@@ -80,7 +80,7 @@ class Street:
         """Where the browser is sent."""
         query = "" if return_to is None else "?" + urlencode({"return_to": return_to})
         answer = await browser.get(f"/api/v1/auth/login/{provider}{query}")
-        assert answer.status == 302, answer.body
+        assert (answer.status, answer.body) == (302, b"")
         location = answer.get("location")
         assert location is not None
         return location

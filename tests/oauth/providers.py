@@ -8,6 +8,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import json
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
 from aiohttp import web
-from joserfc import jwt
+from joserfc import jws
 from joserfc.jwk import RSAKey
 
 from services.auth.settings import OAuthClient
@@ -70,7 +71,8 @@ class Providers:
         return {"code": code, "state": query["state"]}
 
     def token_of(self, claims: dict[str, Any]) -> str:
-        return jwt.encode({"alg": "RS256", "kid": self.key.kid}, claims, self.key)
+        header = {"alg": "RS256", "kid": self.key.kid}
+        return jws.serialize_compact(header, json.dumps(claims).encode(), self.key)
 
     async def describe(self, request: web.Request) -> web.Response:
         return web.json_response(

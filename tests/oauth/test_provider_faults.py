@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import RSAKey
 
 from tests.gateway.visitor import Answer
@@ -71,11 +71,30 @@ async def test_an_id_token_counts_only_if_all_of_it_is_right(street: Street) -> 
         {"sub": 7},
         {"sub": "x" * 256},
         {"sub": "a\0b"},
+        {"sub": "\ud800"},
+        {"exp": float("inf")},
+        {"exp": float("nan")},
+        {"exp": {}},
+        {"iat": [1]},
+        {"iat": float("-inf")},
+        {"nbf": "x"},
+        {"aud": {}},
+        {"aud": [[]]},
+        {"aud": 7},
+        {"aud": []},
+        {"iss": ["x"]},
+        {"nonce": {}},
+        {"azp": {"a": 1}},
+        {"at_hash": 7},
+        {"at_hash": "\u00e9"},
+        {"at_hash": ["x"]},
+        {"amr": "x"},
+        {"auth_time": "x"},
         {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
     ]
     for claims in wrong_claims:
         providers.claims = claims
-        assert refused(await street.log_in(street.browser(), PIA), 400), claims
+        assert refused(await street.log_in(street.browser(), PIA), 400), ascii(claims)
     providers.claims = {}
     for sign in (
         unsigned,
@@ -87,6 +106,13 @@ async def test_an_id_token_counts_only_if_all_of_it_is_right(street: Street) -> 
         lambda claims: "\N{LATIN SMALL LETTER E WITH ACUTE}.e.e",
         lambda claims: None,
         lambda claims: 7,
+        lambda claims: f"{encoded({'alg': 'RS256', 'kid': 'k1'})}.{_base64(b'[' * 100_000)}.e30",
+        lambda claims: f"{_base64(b'[' * 100_000)}.e30.e30",
+        lambda claims: f"{encoded({'alg': ['RS256'], 'kid': {}})}.e30.e30",
+        lambda claims: f"{encoded({'alg': 'RS256', 'kid': ['k1'], 'crit': 'x'})}.e30.e30",
+        lambda claims: f"{encoded([])}.e30.e30",
+        lambda claims: jws.serialize_compact({"alg": "RS256", "kid": "k1"}, b"[1]", providers.key),
+        lambda claims: jws.serialize_compact({"alg": "RS256", "kid": "k1"}, b"[" * 100_000, providers.key),
     ):
         providers.sign = sign  # type: ignore[assignment]
         assert refused(await street.log_in(street.browser(), PIA), 400)
@@ -94,6 +120,34 @@ async def test_an_id_token_counts_only_if_all_of_it_is_right(street: Street) -> 
     assert await street.auth.count("accounts") == 0
     providers.claims = {"aud": [CLIENT_ID, "another-client"], "azp": CLIENT_ID, "exp": now - 59}
     assert (await street.log_in(street.browser(), PIA)).status == 302
+
+
+async def test_an_address_that_is_no_text_or_no_address_has_no_account(street: Street) -> None:
+    for email in ("\ud800@example.test", "a\0@example.test", "x", "a@" + "b" * 5000, "operator@localhost"):
+        answer = await street.log_in(street.browser(), {**PIA, "email": email})
+        assert refused(answer, 403), ascii(email)
+    for email in (7, ["pia@example.test"], {}, True):
+        assert refused(await street.log_in(street.browser(), {**PIA, "email": email}), 403), email
+    assert await street.auth.count("accounts") == 0
+
+
+async def test_key_sets_that_make_no_sense_are_none(street: Street) -> None:
+    for keys in (
+        [5],
+        ["x"],
+        "abc",
+        [{"kty": "RSA"}],
+        [{"kty": "RSA", "n": 5, "e": []}],
+        [{"kty": 5}],
+        {"a": 1},
+        [],
+    ):
+        street.clock.at += timedelta(hours=2)
+        body = json.dumps({"keys": keys})
+        street.providers.answers = {"/jwks": answers(text=body, content_type="application/json")}
+        answer = await street.log_in(street.browser(), PIA)
+        assert answer.status in (400, 503), (keys, answer.body)
+        assert refused(answer, answer.status)
 
 
 async def test_a_token_or_code_of_another_login_is_worth_nothing(street: Street) -> None:

@@ -34,6 +34,8 @@ async def test_a_state_is_taken_once_from_the_browser_that_began_at_the_provider
     assert refused(await street.come_back(browser, {"code": query["code"]}))
     for state in ("A" * 43, "x", "\N{LATIN SMALL LETTER E WITH ACUTE}" * 43, "A" * 10_000):
         assert refused(await street.come_back(browser, {**query, "state": state}))
+    for odd in ("%ED%A0%80", "%FF", "%00", "%", "a%0D%0Ab", "%F0%9F%98%80"):
+        assert refused(await browser.get(f"/api/v1/auth/callback/google?state={odd}&code={odd}"))
     assert refused(await street.come_back(street.browser(), query))
     mallory = street.browser()
     await street.begin(mallory)

@@ -158,7 +158,5 @@ def _address_of(who: Identity) -> Email:
         )
     try:
         return parse_email(who.email)
-    except ValueError as error:
-        raise ForbiddenError(
-            f"With your address at {who.provider} there can be no account: it {error}"
-        ) from None
+    except ValueError:  # its sentence may repeat what cannot even be encoded
+        raise ForbiddenError(f"With your address at {who.provider} there can be no account here.") from None

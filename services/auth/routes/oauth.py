@@ -56,7 +56,7 @@ def _build_logins(login: OAuthLogin, cookie: SessionCookie, cookies: LoginCookie
         summary="Log in at a provider: `google` or `github`",
         tags=["accounts"],
     )
-    async def get_login(provider: FromPath[str], return_to: ReturnTo = None) -> Response[None]:
+    async def get_login(provider: FromPath[str], return_to: ReturnTo = None) -> Response[bytes]:
         begun = await login.begin(provider, return_to)
         return _redirect(begun.url, [cookies.to_set(begun.state, begun.browser_secret)])
 
@@ -84,15 +84,15 @@ def _build_logins(login: OAuthLogin, cookie: SessionCookie, cookies: LoginCookie
     return [get_providers, get_login, get_callback]
 
 
-def _finished(done: Finished, cookie: SessionCookie, cleared: list[Cookie]) -> Response[None]:
+def _finished(done: Finished, cookie: SessionCookie, cleared: list[Cookie]) -> Response[bytes]:
     response = _redirect(done.return_to or LANDING, cleared)
     if done.session is not None:
         response.headers.update(cookie.to_set(done.session))
     return response
 
 
-def _redirect(url: str, cookies: list[Cookie]) -> Response[None]:
-    return Response(None, status_code=302, headers={"location": url}, cookies=cookies)
+def _redirect(url: str, cookies: list[Cookie]) -> Response[bytes]:
+    return Response(b"", status_code=302, media_type="text/plain", headers={"location": url}, cookies=cookies)
 
 
 def _read_answer(request: AnyRequest) -> CallbackAnswer:
