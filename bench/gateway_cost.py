@@ -25,6 +25,9 @@ from tests.servers.process import find_free_port
 from tests.servers.session import build_process
 
 NEEDED: Final = 0.75
+HOPS: Final = ("production", "over http")
+"""Where the ratio must be reached: there the gateway has a way to the service."""
+
 KEY: Final = "llmr_pk_0123456789abcdef0123456789abcdef0123456789abcdef"
 BODY: Final = {"model": "gpt-4o-mini", "provider": "openai", "input_tokens": 1200, "output_tokens": 340}
 _PSUTIL: Any = psutil  # its functions carry no annotations
@@ -60,7 +63,7 @@ class Gateways:
 
 
 def main() -> None:
-    """Measure, print and write `bench/out/gateway_cost.json`; exits 1 where a ratio is too low."""
+    """Measure, print and write `bench/out/gateway_cost.json`; exits 1 where the ratio of a hop is too low."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=4)
@@ -108,14 +111,13 @@ def main() -> None:
         bare = f"{each}, open"
         rate, bare_rate = statistics.median(rates[each]), statistics.median(rates[bare])
         used, bare_used = statistics.median(cpu_us[each]), statistics.median(cpu_us[bare])
-        print(
-            f"  {each:11} {rate:7.0f} of {bare_rate:7.0f} req/s   ratio {ratios[each]:.2f}, {NEEDED} needed"
-        )
+        needed = f", {NEEDED} needed" if each in HOPS else ""
+        print(f"  {each:11} {rate:7.0f} of {bare_rate:7.0f} req/s   ratio {ratios[each]:.2f}{needed}")
         print(f"  {'':11} {used:7.1f} of {bare_used:7.1f} us of processor for each")
     out = Path(__file__).parent / "out" / "gateway_cost.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps({"ratios": ratios, "rates": rates, "cpu_us": cpu_us}, indent=2))
-    if any(ratio < NEEDED for ratio in ratios.values()):
+    if any(ratios[each] < NEEDED for each in HOPS):
         sys.exit("a ratio is below what is needed")
 
 
