@@ -12,7 +12,7 @@ from litestar.types import ASGIApp
 
 from shared.runtime.bounded_http import BoundedHttpProtocol
 from shared.runtime.connections import Connections
-from shared.runtime.tls import HANDSHAKE_S, Certificate
+from shared.runtime.tls import GOODBYE_S, HANDSHAKE_S, Certificate
 
 DRAIN_S = 15
 BACKLOG = 2048
@@ -54,6 +54,7 @@ class _Server(uvicorn.Server):
                 backlog=BACKLOG,
                 ssl=None if certificate is None else certificate.context,
                 ssl_handshake_timeout=None if certificate is None else HANDSHAKE_S,
+                ssl_shutdown_timeout=None if certificate is None else GOODBYE_S,
             )
             for each in sockets or ()
         ]

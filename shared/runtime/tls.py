@@ -18,6 +18,9 @@ LOOK_EVERY_S: Final = 5.0
 HANDSHAKE_S: Final = 10.0
 """A connection whose handshake takes longer is closed."""
 
+GOODBYE_S: Final = 1.0
+"""How long the client's own end of a connection is waited for. Browsers leave idle ones without it."""
+
 # Of TLS 1.2 what has forward secrecy and authenticates what it encrypts (RFC 9325, 4.2). All of 1.3 does.
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 

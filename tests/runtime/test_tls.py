@@ -155,3 +155,15 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     key.write_bytes(authority.issue()[2])
     with pytest.raises(CertificateError, match="mismatch"):
         Certificate(certificate, key)
+
+
+async def test_a_client_that_never_says_goodbye_does_not_keep_the_server_from_ending(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    async with listen(tell_scheme, "127.0.0.1", house.port, certificate=Certificate(*house.files)):
+        reader, writer = await house.connect()
+        assert await get(reader, writer) == b"https"
+        transport: Any = writer.transport
+        transport.pause_reading()
+        ended_at = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() < ended_at + 5
+    transport.abort()
