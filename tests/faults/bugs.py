@@ -42,14 +42,14 @@ def add_sums_apart() -> None:
 
 def answer_before_append() -> None:
     """A record is acknowledged while it is still on its way to the event log."""
-    real = Acceptance._append
+    real = Acceptance._store
 
-    async def append(acceptance: Any, *arguments: Any) -> None:
+    async def store(acceptance: Any, *arguments: Any) -> None:
         task = asyncio.create_task(real(acceptance, *arguments))
         _waiting.add(task)
         task.add_done_callback(_waiting.discard)
 
-    Acceptance._append = append  # type: ignore[method-assign]
+    Acceptance._store = store  # type: ignore[method-assign]
 
 
 BUGS: dict[str, Callable[[], None]] = {
