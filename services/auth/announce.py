@@ -24,6 +24,7 @@ from shared.errors import LLMRingError
 from shared.event_log.port import EventLog, Record
 from shared.ids import uuid7
 from shared.postgres import Connection, Database
+from shared.stopping import is_set_within
 from shared.telemetry.metrics import OUTBOX_SECONDS
 
 PUBLISH_WAIT: Final = timedelta(seconds=2)
@@ -102,11 +103,7 @@ class KeyChanges:
                 if not reported:
                     _log.warning("keys.changed cannot be published at the moment: %s", error)
                 reported = True
-            try:
-                async with asyncio.timeout(RELAY_PAUSE.total_seconds()):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await is_set_within(stop, RELAY_PAUSE.total_seconds())
 
     async def _move(self, events: Sequence[OutboxEvent]) -> None:
         for topic in {event.topic for event in events}:

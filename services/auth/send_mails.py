@@ -25,6 +25,7 @@ from services.auth.store.password_links import replace_link
 from shared.clock import Clock
 from shared.errors import UnavailableError
 from shared.postgres import Database
+from shared.stopping import is_set_within
 from shared.telemetry.metrics import MAILS
 
 LINK_LIFETIME: Final = timedelta(minutes=30)
@@ -60,11 +61,7 @@ class MailSender:
                 if not is_reported:
                     _log.warning("mails cannot be looked for at the moment: %s", error)
                 is_reported = True
-            try:
-                async with asyncio.timeout(LOOK_EVERY.total_seconds()):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await is_set_within(stop, LOOK_EVERY.total_seconds())
 
     async def send_due(self) -> int:
         """Try to send what is due, some mails at a time; tells how many were tried.

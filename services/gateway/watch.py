@@ -21,6 +21,7 @@ from shared.contracts.topics import KEYS_CHANGED
 from shared.errors import LLMRingError, UnavailableError
 from shared.event_log.port import EventLog, StoredRecord
 from shared.runtime.service import Worker
+from shared.stopping import is_set_within
 
 _LOOK_EVERY_S: Final = 0.3
 _ANSWER_WITHIN_S: Final = 0.4
@@ -68,9 +69,8 @@ async def watch_keys(keyring: Keyring, event_log: EventLog, stop: asyncio.Event)
                     exc_info=not foreseen,
                 )
                 away = True
-        with contextlib.suppress(TimeoutError):
-            # Gateways that lost the log together do not come back to it together.
-            await asyncio.wait_for(stop.wait(), _TRY_AGAIN_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+        # Gateways that lost the log together do not come back to it together.
+        await is_set_within(stop, _TRY_AGAIN_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
 
 
 async def _follow(
@@ -79,7 +79,7 @@ async def _follow(
     reading = asyncio.create_task(applying, name="gateway.keys.reading")
     try:
         ends: dict[int, int] = {}
-        while not await _is_set_within(stop, _LOOK_EVERY_S):
+        while not await is_set_within(stop, _LOOK_EVERY_S):
             if reading.done():
                 await reading
                 raise UnavailableError("the tail of keys.changed has ended")
@@ -101,9 +101,3 @@ async def _apply(keyring: Keyring, records: AsyncIterator[StoredRecord], applied
             _log.warning("an event of keys.changed cannot be read: %s", error)
             keyring.doubt_all()
         applied[record.partition] = max(applied.get(record.partition, 0), record.offset + 1)
-
-
-async def _is_set_within(stop: asyncio.Event, seconds: float) -> bool:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
-    return stop.is_set()

@@ -23,6 +23,7 @@ from services.ingest.store.claims import list_newest_claims
 from shared.clock import Clock
 from shared.errors import UnavailableError
 from shared.postgres import Database
+from shared.stopping import is_set_within
 
 RECALL: Final = timedelta(minutes=15)
 """Claims as old as this are copied. Who repeats a request does so within seconds or minutes."""
@@ -131,9 +132,7 @@ class ClaimMemory:
         """Look after both of them again and again, until the event is set."""
         while not stop.is_set():
             await self.look()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S if self.is_sure else _LOOK_AGAIN_S):
-                    await stop.wait()
+            await is_set_within(stop, _LOOK_S if self.is_sure else _LOOK_AGAIN_S)
         with contextlib.suppress(UnavailableError):
             await self._debts.pay()
 

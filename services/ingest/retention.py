@@ -25,6 +25,7 @@ from shared.clock import Clock
 from shared.contracts.accounts import MAX_ACCOUNTS_ASKED, RetentionRule
 from shared.errors import LLMRingError
 from shared.postgres import Database
+from shared.stopping import is_set_within
 from shared.telemetry.metrics import RECORDS_DELETED
 
 BATCH_RECORDS: Final = 2_000
@@ -158,7 +159,7 @@ async def run_retention(
 ) -> None:
     """Sweep again and again, until the event is set."""
     pause = first_after
-    while not await _is_set_within(stop, pause):
+    while not await is_set_within(stop, pause.total_seconds()):
         pause = interval
         try:
             swept = await retention.sweep(is_told_to_stop=stop.is_set)
@@ -169,15 +170,6 @@ async def run_retention(
             _log.info("%d records older than their account's retention were deleted", swept.records)
         if swept.unknown:
             _log.warning("%d accounts have records and are not known to auth", swept.unknown)
-
-
-async def _is_set_within(stop: asyncio.Event, pause: timedelta) -> bool:
-    try:
-        async with asyncio.timeout(pause.total_seconds()):
-            await stop.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 async def find_horizon(database: Database, account_id: UUID) -> datetime | None:

@@ -1,7 +1,6 @@
 """The loops: issuing for `usage.rated`, bringing old receipts to the log, and showing it to witnesses."""
 
 import asyncio
-import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable
@@ -15,6 +14,7 @@ from shared.errors import UnavailableError
 from shared.event_log.consumer import Pace, run_consumer
 from shared.event_log.port import EventLog, Positions
 from shared.runtime.service import Worker
+from shared.stopping import is_set_within
 
 _RETRY_S = 5.0
 _LOOK_S = 1.0
@@ -51,8 +51,7 @@ def build_adopter(log: ReceiptLog) -> Worker:
                 adopted = await log.adopt(adopted)
             except UnavailableError as error:
                 _log.warning("older receipts are not in the log yet: %s", error.detail)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), _RETRY_S)
+                await is_set_within(stop, _RETRY_S)
         await stop.wait()
 
     return Worker("adopter", run)
@@ -75,5 +74,4 @@ async def _repeat(name: str, step: Callable[[], Awaitable[object]], stop: asynci
         except UnavailableError as error:
             _log.warning("%s: %s", name, error.detail)
             pause_s = _RETRY_S
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), pause_s)
+        await is_set_within(stop, pause_s)

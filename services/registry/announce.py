@@ -1,7 +1,6 @@
 """Tell the event log of every version, at least once, after its commit."""
 
 import asyncio
-import contextlib
 import logging
 from datetime import datetime
 from typing import Final
@@ -15,6 +14,7 @@ from shared.contracts.topics import REGISTRY_PUBLISHED
 from shared.errors import UnavailableError
 from shared.event_log.port import EventLog, Record
 from shared.postgres import Database
+from shared.stopping import is_set_within
 from shared.telemetry.metrics import OUTBOX_SECONDS
 
 _KEY: Final = b"registry"
@@ -66,5 +66,4 @@ async def run_announcer(
             failing_since = failing_since or clock.now()
             _oldest_age.set((clock.now() - failing_since).total_seconds())
             _log.warning("registry versions are not announced yet: %s", error.detail)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), every_s)
+        await is_set_within(stop, every_s)

@@ -13,6 +13,7 @@ from shared.errors import UnavailableError
 from shared.proofs.signing import decode_base64
 from shared.proofs.tlog.note import parse_note
 from shared.proofs.tlog.witness import AddCheckpoint
+from shared.stopping import is_set_within
 from shared.web.client import Answer
 from shared.web.outbound import Outbound
 
@@ -101,7 +102,4 @@ async def keep_following(follower: Follower, interval_s: float, stop: asyncio.Ev
                 _log.info("another process of this witness was first")
             else:
                 raise
-        try:
-            await asyncio.wait_for(stop.wait(), interval_s)
-        except TimeoutError:
-            continue
+        await is_set_within(stop, interval_s)

@@ -8,7 +8,6 @@ What keeps a record from being lost or counted twice:
 """
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -20,6 +19,7 @@ from shared.errors import UnavailableError
 from shared.event_log.lag import Lag
 from shared.event_log.port import EventLog, FencedError, Positions, Slice, StalledError, Subscription
 from shared.event_log.traces import SliceSpans
+from shared.stopping import is_set_within
 from shared.telemetry.metrics import APPLY_SECONDS, CONSUMER_RETRIES, DEAD_LETTERS, SLICE_RECORDS
 
 logger = logging.getLogger(__name__)
@@ -194,6 +194,4 @@ class _Pause:
     async def after_failure(self) -> None:
         seconds = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
         self._failures += 1
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, not a secret
-                await self._stop.wait()
+        await is_set_within(self._stop, seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret

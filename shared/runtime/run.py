@@ -5,7 +5,6 @@ the process ends with status 0. A second signal ends it at once.
 """
 
 import asyncio
-import contextlib
 import functools
 import gc
 import logging
@@ -19,6 +18,7 @@ from shared.runtime.front import Front
 from shared.runtime.listen import DRAIN_S, Listener
 from shared.runtime.service import Service, Worker
 from shared.runtime.waiting import wait_for
+from shared.stopping import is_set_within
 
 _log = logging.getLogger(__name__)
 
@@ -170,8 +170,7 @@ async def _supervise(worker: Worker, stop: asyncio.Event) -> None:
             failures += 1
             delay_s = min(30.0, 0.2 * 2**failures) * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
             _log.exception("worker %s broke; again in %.1f s", worker.name, delay_s)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), delay_s)
+            await is_set_within(stop, delay_s)
         else:
             return
 

@@ -5,7 +5,6 @@ for it. The newest record of a partition always stays: the next offset is counte
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -16,6 +15,7 @@ from shared.event_log.port import Positions
 from shared.event_log.postgres.records import list_ends
 from shared.event_log.postgres.topics import Topic, Topics
 from shared.postgres import Database
+from shared.stopping import is_set_within
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +80,7 @@ class Trimmer:
                 await self.trim(stop)
             except LLMRingError as error:
                 logger.warning("the event log is not trimmed now: %s", error.detail)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EVERY.total_seconds()):
-                    await stop.wait()
+            await is_set_within(stop, EVERY.total_seconds())
 
     async def trim(self, stop: asyncio.Event | None = None) -> int:
         """Delete what may go now; how many records that were.
