@@ -18,7 +18,7 @@ from services.auth.store.accounts import (
     note_shorter_retention,
     update_account,
 )
-from services.auth.tiers import LIMIT_NAMES, LimitName, effective_limits
+from services.auth.tiers import LIMIT_NAMES, LimitName, describe_limits
 from shared.clock import Clock
 from shared.errors import ConflictError
 from shared.postgres import Database
@@ -111,8 +111,7 @@ def _view(account: Account) -> AccountView:
         organization=account.organization,
         role=account.role,
         tier=account.tier,
-        **effective_limits(account.tier, account.own_limits),
-        own_limits=[name for name in LIMIT_NAMES if name in account.own_limits],
+        **describe_limits(account.tier, account.own_limits),
         suspended=account.suspended_at is not None,
         suspended_at=account.suspended_at,
         created_at=account.created_at,
@@ -125,11 +124,9 @@ def _is_shorter(days: int | None, than: int | None) -> bool:
 
 def _facts(account: Account) -> dict[str, Any]:
     """What an operator can change, for the audit log; each limit is the one in force."""
-    limits = effective_limits(account.tier, account.own_limits)
     return {
         "tier": account.tier,
-        **{name: limits[name] for name in LIMIT_NAMES},
-        "own_limits": [name for name in LIMIT_NAMES if name in account.own_limits],
+        **describe_limits(account.tier, account.own_limits),
         "suspended": account.suspended_at is not None,
     }
 

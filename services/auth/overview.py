@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from services.auth.store.accounts import Role, get_account
-from services.auth.tiers import LIMIT_NAMES, LimitName, TierName, effective_limits
+from services.auth.tiers import LimitName, TierName, describe_limits
 from shared.contracts.keys import Principal
 from shared.contracts.statistics import MonthUsage
 from shared.errors import UnavailableError
@@ -85,7 +85,7 @@ class Overviews:
         async with self._database.connection() as connection:
             account = await get_account(connection, principal.account_id)
         used = await self._ask(token)
-        limits = effective_limits(account.tier, account.own_limits)
+        limits = describe_limits(account.tier, account.own_limits)
         limit = limits["logs_per_month"]
         return AccountOverview(
             account_id=account.account_id,
@@ -94,7 +94,6 @@ class Overviews:
             role=account.role,
             tier=account.tier,
             **limits,
-            own_limits=[name for name in LIMIT_NAMES if name in account.own_limits],
             created_at=account.created_at,
             quota=QuotaView(
                 month=used.month,

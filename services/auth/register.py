@@ -4,15 +4,14 @@ from typing import NamedTuple
 
 from services.auth.announce import KeyChanges
 from services.auth.api_keys import CUSTOMER_SCOPES
-from services.auth.audit import Actor, record_opening
 from services.auth.emails import Email, parse_email
 from services.auth.issue_key import issue_key
+from services.auth.open_account import open_account
 from services.auth.passwords import PasswordHashes, parse_password
-from services.auth.store.accounts import Account, insert_account
+from services.auth.store.accounts import Account
 from services.auth.store.mails import insert_mail
 from shared.clock import Clock
 from shared.errors import ConflictError, Fault, InvalidFieldError
-from shared.ids import uuid7
 from shared.postgres import Database
 
 
@@ -102,23 +101,18 @@ class Registration:
         client: str | None,
     ) -> NewAccount:
         now = self._clock.now()
-        account = Account(
-            account_id=uuid7(),
-            email=email.address,
-            organization=organization,
-            tier="free",
-            role="customer",
-            own_limits={},
-            suspended_at=None,
-            created_at=now,
-        )
         async with self._database.transaction() as connection:
-            if not await insert_account(
-                connection, account, email_key=email.key, password_hash=password_hash
-            ):
+            opened = await open_account(
+                connection,
+                email,
+                organization=organization,
+                password_hash=password_hash,
+                client=client,
+                at=now,
+            )
+            if opened is None:
                 raise ConflictError("This email address already has an account.")
-            by = Actor("account", account.account_id, client=client)
-            await record_opening(connection, by, account)
+            account, by = opened
             issued = await issue_key(
                 connection,
                 by,

@@ -1,7 +1,7 @@
 """The tiers' figures (integration document, "Authentication & Security"), and the limits of an account."""
 
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -42,3 +42,9 @@ TIERS: Final[dict[TierName, Tier]] = {
 def effective_limits(tier: TierName, own: OwnLimits) -> dict[LimitName, int | None]:
     """The limits that rule an account: its own where it has some, else its tier's."""
     return {name: own[name] if name in own else getattr(TIERS[tier], name) for name in LIMIT_NAMES}
+
+
+def describe_limits(tier: TierName, own: OwnLimits) -> dict[str, Any]:
+    """The limits in force by name, and in `own_limits` the names of the account's own."""
+    limits: dict[str, Any] = dict(effective_limits(tier, own).items())
+    return limits | {"own_limits": [name for name in LIMIT_NAMES if name in own]}

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from services.auth.announce import note_change
 from services.auth.api_keys import CUSTOMER_SCOPES
-from services.auth.audit import Actor, record_audit, record_opening
+from services.auth.audit import Actor, record_audit
 from services.auth.emails import Email, parse_email
 from services.auth.issue_key import IssuedKey, issue_key
 from services.auth.oauth.provider import Identity
+from services.auth.open_account import open_account
 from services.auth.store.accounts import (
     Account,
     find_account_by_email,
-    insert_account,
     lock_account,
     mark_email_verified,
     remove_password,
@@ -28,7 +28,6 @@ from services.auth.store.identities import find_identity, insert_identity
 from services.auth.store.outbox import OutboxEvent
 from services.auth.store.sessions import delete_sessions
 from shared.errors import EmailNotVerifiedError, ForbiddenError
-from shared.ids import uuid7
 from shared.postgres import Connection
 
 
@@ -77,21 +76,13 @@ async def join_account(connection: Connection, who: Identity, client: str | None
 async def _open(
     connection: Connection, who: Identity, email: Email, client: str | None, at: datetime
 ) -> Joined:
-    account = Account(
-        account_id=uuid7(),
-        email=email.address,
-        organization=None,
-        tier="free",
-        role="customer",
-        own_limits={},
-        suspended_at=None,
-        created_at=at,
+    opened = await open_account(
+        connection, email, organization=None, password_hash=None, client=client, at=at
     )
-    if not await insert_account(connection, account, email_key=email.key, password_hash=None):
+    if opened is None:
         raise RacedError
-    by = Actor("account", account.account_id, client=client)
+    account, by = opened
     await mark_email_verified(connection, account.account_id, at)
-    await record_opening(connection, by, account)
     await _link(connection, by, who, account, at)
     return await _with_first_key(connection, by, account, at, [])
 
