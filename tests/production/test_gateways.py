@@ -51,7 +51,7 @@ async def burst(gateways: list[str], key: str, count: int) -> list[tuple[int, st
         return await asyncio.gather(*(send(session, gateways[i % 3], key) for i in range(count)))
 
 
-@pytest.mark.parametrize(("most", "count"), [(5, 20), (5, 20), (5, 20), (60, 200)])
+@pytest.mark.parametrize(("most", "count"), [(5, 20), (60, 200)])
 def test_of_many_at_once_exactly_the_limit_passes(
     town: Town, gateways: list[str], most: int, count: int
 ) -> None:
