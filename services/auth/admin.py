@@ -9,6 +9,7 @@ from services.auth.announce import KeyChanges, note_change
 from services.auth.audit import Actor, record_audit
 from services.auth.emails import email_key
 from services.auth.messages import AccountChange, AccountPage, AccountView
+from services.auth.standing import require_standing
 from services.auth.store.accounts import (
     Account,
     find_account_by_email,
@@ -20,6 +21,7 @@ from services.auth.store.accounts import (
 )
 from services.auth.tiers import LIMIT_NAMES, LimitName, describe_limits
 from shared.clock import Clock
+from shared.contracts.keys import SCOPE_OPERATOR
 from shared.errors import ConflictError
 from shared.postgres import Database
 
@@ -62,14 +64,17 @@ class AccountAdmin:
         """Change tier, limits and suspension; in force everywhere as soon as this returns, or shortly after.
 
         Raises:
+            UnauthenticatedError: the operator's key has ended.
+            ForbiddenError: it is an operator's no longer.
             NotFoundError: there is no such account.
             ConflictError: it is an operator's account, which has no limits and is never suspended: else an
                 operator could lock the deployment's last operator out.
             UnavailableError: the database is away.
         """
-        now = self._clock.now()
         async with self._database.transaction() as connection:
             account = await lock_account(connection, account_id)
+            now = self._clock.now()
+            await require_standing(connection, by, SCOPE_OPERATOR, now)
             changed = account._replace(
                 tier=account.tier if change.tier is UNSET else change.tier,
                 own_limits=_own_limits(account, change),

@@ -1,10 +1,11 @@
 """An account's keys: list, make, change, rotate and revoke them.
 
-Changes of one account's keys are made one after the other, under its lock. Whoever makes or renews a key can
-give it no scope that the asking key has not: a stolen key must not become a mightier one.
+Changes of one account's keys are made one after the other, under its lock, and by whoever still may then.
+Whoever makes or renews a key can give it no scope that the asking key has not: a stolen key must not become a
+mightier one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -16,6 +17,7 @@ from services.auth.api_keys import OPERATOR_SCOPES, holds_api_key
 from services.auth.audit import Action, Actor, record_audit
 from services.auth.issue_key import issue_key
 from services.auth.key_messages import KeyChange, KeyPage, KeyRequest, KeyView, NewKey
+from services.auth.standing import require_standing
 from services.auth.store.accounts import get_account, lock_account
 from services.auth.store.api_keys import (
     StoredKey,
@@ -37,12 +39,12 @@ class Asking(NamedTuple):
 
     Attributes:
         account_id: whose keys.
-        scopes: what it may give to keys: its own.
-        by: for the audit log; `by.key_id` is the key that asks.
+        scope: what that takes; None where every key and session may.
+        by: the key or session.
     """
 
     account_id: UUID
-    scopes: Sequence[str]
+    scope: str | None
     by: Actor
 
 
@@ -90,26 +92,26 @@ class AccountKeys:
 
         Raises:
             InvalidFieldError: a field is wrong; all that are wrong are named.
+            UnauthenticatedError: the asking key or session has ended.
             ForbiddenError: the asking key has not one of the scopes itself.
             ConflictError: the account has as many keys as it may.
             UnavailableError: the database is away.
         """
-        now = self._clock.now()
         faults: list[Fault] = []
         name = _parse_name(request.name, faults)
-        expires_at = _parse_end(request.expires_at, now, faults)
+        expires_at = _parse_end(request.expires_at, self._clock.now(), faults)
         if faults:
             raise InvalidFieldError.all(faults)
-        scopes = (
-            _ordered(scope for scope in (SCOPE_LOG, SCOPE_READ) if scope in asking.scopes)
-            if request.scopes is None
-            else _ordered(request.scopes)
-        )
-        if not scopes:
-            raise InvalidFieldError.of("scopes", "is required: the asking key has neither log nor read.")
-        _require_own(asking, scopes)
         async with self._database.transaction() as connection:
-            await lock_account(connection, asking.account_id)
+            now, own = await self._lock(connection, asking)
+            scopes = (
+                _ordered(scope for scope in (SCOPE_LOG, SCOPE_READ) if scope in own)
+                if request.scopes is None
+                else _ordered(request.scopes)
+            )
+            if not scopes:
+                raise InvalidFieldError.of("scopes", "is required: the asking key has neither log nor read.")
+            _require_own(own, scopes)
             await self._require_room(connection, asking, now)
             issued = await issue_key(
                 connection,
@@ -129,20 +131,20 @@ class AccountKeys:
 
         Raises:
             InvalidFieldError: a field is wrong; all that are wrong are named.
+            UnauthenticatedError: the asking key or session has ended.
             NotFoundError: the account has no such key, or it is revoked.
             ForbiddenError: the asking key has not itself a scope that is added.
             ConflictError: the key has expired.
             UnavailableError: the database is away.
         """
-        now = self._clock.now()
         faults: list[Fault] = []
         name = UNSET if isinstance(change.name, UnsetType) else _parse_name(change.name, faults)
         ends = change.expires_at
-        expires_at = UNSET if isinstance(ends, UnsetType) else _parse_end(ends, now, faults)
+        expires_at = UNSET if isinstance(ends, UnsetType) else _parse_end(ends, self._clock.now(), faults)
         if faults:
             raise InvalidFieldError.all(faults)
         async with self._database.transaction() as connection:
-            await lock_account(connection, asking.account_id)
+            now, own = await self._lock(connection, asking)
             key = await _get(connection, asking, key_id)
             if not key.is_live(now):
                 raise ConflictError(_ENDED)
@@ -151,7 +153,7 @@ class AccountKeys:
                 scopes=key.scopes if isinstance(change.scopes, UnsetType) else _ordered(change.scopes),
                 expires_at=key.expires_at if isinstance(expires_at, UnsetType) else expires_at,
             )
-            _require_own(asking, [scope for scope in changed.scopes if scope not in key.scopes])
+            _require_own(own, [scope for scope in changed.scopes if scope not in key.scopes])
             if changed == key:
                 return _view(key, asking)
             await _store(connection, asking, "key.changed", (key, changed), now)
@@ -168,18 +170,18 @@ class AccountKeys:
             grace: for how long it goes on, but not beyond its own end; zero revokes it.
 
         Raises:
+            UnauthenticatedError: the asking key or session has ended.
             NotFoundError: the account has no such key, or it is revoked.
             ForbiddenError: the old key has a scope that the asking key has not.
             ConflictError: the old key has expired, or the account has as many keys as it may.
             UnavailableError: the database is away.
         """
-        now = self._clock.now()
         async with self._database.transaction() as connection:
-            await lock_account(connection, asking.account_id)
+            now, own = await self._lock(connection, asking)
             old = await _get(connection, asking, key_id)
             if not old.is_live(now):
                 raise ConflictError(_ENDED)
-            _require_own(asking, old.scopes)
+            _require_own(own, old.scopes)
             end = now + grace
             ending = (
                 old._replace(expires_at=end if old.expires_at is None else min(old.expires_at, end))
@@ -207,17 +209,23 @@ class AccountKeys:
         """End a key now, for ever.
 
         Raises:
+            UnauthenticatedError: the asking key or session has ended.
             NotFoundError: the account has no such key, or it is revoked already.
             UnavailableError: the database is away.
         """
-        now = self._clock.now()
         async with self._database.transaction() as connection:
-            await lock_account(connection, asking.account_id)
+            now, _ = await self._lock(connection, asking)
             key = await _get(connection, asking, key_id)
             revoked = key._replace(revoked_at=now)
             await _store(connection, asking, "key.revoked", (key, revoked), now)
             event = await note_change(connection, asking.account_id, now, [key_id])
         await self._changes.publish(event)
+
+    async def _lock(self, connection: Connection, asking: Asking) -> tuple[datetime, tuple[str, ...]]:
+        """Lock the account; tells the instant of the change, and the scopes that it may give to keys."""
+        await lock_account(connection, asking.account_id)
+        now = self._clock.now()
+        return now, await require_standing(connection, asking.by, asking.scope, now)
 
     async def _require_room(self, connection: Connection, asking: Asking, now: datetime) -> None:
         if await count_live_keys(connection, asking.account_id, now) >= self._max_keys:
@@ -261,8 +269,8 @@ async def _store(
     )
 
 
-def _require_own(asking: Asking, scopes: Iterable[str]) -> None:
-    missing = [scope for scope in scopes if scope not in asking.scopes]
+def _require_own(own: Iterable[str], scopes: Iterable[str]) -> None:
+    missing = [scope for scope in scopes if scope not in own]
     if missing:
         raise ForbiddenError(f"A key cannot give what it has not itself: {', '.join(missing)}.")
 

@@ -8,8 +8,10 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from services.auth.audit import Actor
 from services.auth.issue_key import IssuedKey
 from services.auth.sessions import NewSession
+from services.auth.standing import require_standing
 from services.auth.store.pending_keys import (
     forget_pending_keys_that_are_over,
     had_pending_key,
@@ -62,19 +64,22 @@ class PendingKeys:
             expires_at=now + WAITS,
         )
 
-    async def retrieve(self, session_id: UUID, opener: bytes) -> RetrievedKey:
+    async def retrieve(self, by: Actor, session_id: UUID, opener: bytes) -> RetrievedKey:
         """Give out the key that waits for a session, and forget it: of many that ask at once, one gets it.
 
         Args:
-            session_id: of whoever asks.
+            by: the session that asks.
+            session_id: its id.
             opener: what comes of that session's token.
 
         Raises:
+            UnauthenticatedError: the session has ended.
             NotFoundError: no key ever waited for this session.
             GoneError: it was retrieved, has waited too long, or is revoked.
             UnavailableError: the database is away.
         """
         async with self._database.transaction() as connection:
+            await require_standing(connection, by, None, self._clock.now())
             taken = await take_pending_key(connection, session_id)
             known = taken is not None or await had_pending_key(connection, session_id)
         if not known:

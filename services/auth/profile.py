@@ -9,12 +9,14 @@ from services.auth.audit import Actor
 from services.auth.issue_key import issue_key
 from services.auth.make_room import make_room
 from services.auth.messages import KeyStatusView, Me
+from services.auth.standing import require_standing
 from services.auth.store.accounts import get_account, get_password_hash, lock_account
 from services.auth.store.api_keys import get_key_status
 from services.auth.store.pending_keys import find_end_of_waiting
 from services.auth.store.sessions import get_session_end
 from services.auth.tiers import Tier, effective_limits
 from shared.clock import Clock
+from shared.contracts.keys import SCOPE_ADMIN
 from shared.errors import UnauthenticatedError
 from shared.postgres import Database
 
@@ -79,11 +81,13 @@ class Profile:
         Keys from logins, and those made by name, stay: whoever made them can revoke them.
 
         Raises:
+            UnauthenticatedError: the session has ended.
             UnavailableError: the database is away.
         """
-        now = self._clock.now()
         async with self._database.transaction() as connection:
             await lock_account(connection, account_id)
+            now = self._clock.now()
+            await require_standing(connection, by, SCOPE_ADMIN, now)
             revoked = await make_room(connection, by, account_id, "first", keep=0, at=now)
             issued = await issue_key(
                 connection,

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -22,6 +22,8 @@ import pytest
 
 from services.auth.service import SCHEMA, build_auth
 from services.auth.settings import AuthSettings
+from services.auth.store.accounts import Account, insert_account
+from services.auth.store.api_keys import insert_api_key
 from shared.clock import FixedClock
 from shared.contracts.keys import KeysChanged, Principal, Verification
 from shared.contracts.topics import KEYS_CHANGED, TOPICS
@@ -125,6 +127,8 @@ class Auth:
     clock: FixedClock
     mint: PrincipalMint
     ingest: Ingest
+    operator_ids: tuple[UUID, UUID] | None = None
+    making_operator: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def token(self, *scopes: str) -> dict[str, str]:
         return self.token_of(uuid7(), *scopes)
@@ -217,9 +221,34 @@ class Auth:
         await self.send_mails()
         return link_token(self.list_mails()[-1])
 
+    async def operator(self) -> dict[str, str]:
+        """The header of an operator's key that lives, for what changes something."""
+        async with self.making_operator:
+            if self.operator_ids is None:
+                self.operator_ids = await self._insert_operator()
+        account_id, key_id = self.operator_ids
+        return self.token_of(account_id, "operator", key_id=key_id)
+
+    async def _insert_operator(self) -> tuple[UUID, UUID]:
+        account_id, key_id = uuid7(), uuid7()
+        account = Account(account_id, "ops", None, "team", "operator", {}, None, T0)
+        async with self.database.transaction() as connection:
+            await insert_account(connection, account, email_key="ops", password_hash=None)
+            await insert_api_key(
+                connection,
+                account_id=account_id,
+                key_id=key_id,
+                key_sha256=sha256(key_id.bytes).digest(),
+                prefix="llmr_pk_00000000",
+                name=None,
+                scopes=["operator"],
+                created_at=T0,
+            )
+        return account_id, key_id
+
     async def patch(self, account_id: str, body: Any) -> httpx.Response:
         return await self.http.patch(
-            f"/api/v1/admin/accounts/{account_id}", json=body, headers=self.token("operator")
+            f"/api/v1/admin/accounts/{account_id}", json=body, headers=await self.operator()
         )
 
     async def get_admin(self, path: str = "", **query: Any) -> httpx.Response:

@@ -36,7 +36,7 @@ async def test_only_operators_see_accounts(auth: Auth, method: str) -> None:
             (auth.token(), 403),
             (auth.token("log", "read", "admin"), 403),
             (auth.token("gateway"), 403),
-            (auth.token("operator"), 200),
+            (await auth.operator(), 200),
         ):
             answer = await auth.http.request(method, path, content=body, headers=headers)
             assert answer.status_code == status, (path, headers)

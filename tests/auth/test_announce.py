@@ -116,6 +116,7 @@ async def test_without_its_database_the_service_says_come_back_and_does(
             auth.get_admin,
             lambda: auth.http.post("/internal/keys/verify", json=lookup, headers=auth.token("gateway")),
         ]
+        await auth.operator()
         server.kill()
         await asyncio.sleep(0.2)  # what a connection says in its last moment is tested with the pool
         for request in requests:

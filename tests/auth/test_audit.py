@@ -38,7 +38,7 @@ async def test_what_happened_to_an_account_is_told_with_before_and_after(auth: A
         "email": "nora@example.test", "password": PASSWORD, "organization": "Acme",
     })).json()["account_id"]  # fmt: skip
     auth.clock.at += timedelta(minutes=1)
-    operator = auth.token("operator")
+    operator = await auth.operator()
     answer = await auth.http.patch(
         f"/api/v1/admin/accounts/{account_id}",
         json={"tier": "pro", "retention_days": None},
@@ -158,6 +158,7 @@ async def test_nobody_changes_or_removes_an_entry(auth: Auth) -> None:
 
 async def test_a_change_and_its_entry_are_one(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     account_id = (await auth.open_account())["account_id"]
+    await auth.operator()
     before = (await auth.get_admin(f"/{account_id}")).json(), await entries(auth, auth.token("operator"))
 
     async def fail(*args: object, **kwargs: object) -> None:
@@ -171,7 +172,7 @@ async def test_a_change_and_its_entry_are_one(auth: Auth, monkeypatch: pytest.Mo
     monkeypatch.undo()
     after = (await auth.get_admin(f"/{account_id}")).json(), await entries(auth, auth.token("operator"))
     assert after == before
-    assert await auth.count("accounts") == 1
+    assert await auth.count("accounts") == 2
 
 
 async def test_no_secret_is_ever_in_it(auth: Auth) -> None:

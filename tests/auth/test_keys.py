@@ -102,7 +102,8 @@ async def test_without_scopes_a_key_may_write_and_read(nora: Owner) -> None:
 async def test_a_key_cannot_give_what_it_has_not(auth: Auth, nora: Owner) -> None:
     other = (await nora.make(scopes=["log"]))["key"]["id"]
     # Even a forged grant of an operator's account, or a key that may administer and no more.
-    narrow = Owner(auth, nora.account_id, "", str(uuid7()), ("admin",))
+    admin = await nora.make(scopes=["admin"])
+    narrow = Owner(auth, nora.account_id, admin["api_key"], admin["key"]["id"], ("admin",))
     assert (await nora.ask("POST", body={"scopes": ["operator"]})).status_code == 403
     assert (await nora.ask("PATCH", f"/{other}", {"scopes": ["log", "operator"]})).status_code == 403
     assert (await narrow.ask("POST", body={"scopes": ["admin", "read"]})).status_code == 403
@@ -300,8 +301,8 @@ async def test_an_operator_sees_and_revokes_keys_of_any_account(auth: Auth, nora
     path = f"/api/v1/admin/accounts{keys}/{made['key']['id']}"
     customer = auth.token_of(nora.account_id, *ALL)
     assert (await auth.http.delete(path, headers=customer)).status_code == 403
-    assert (await auth.http.delete(path, headers=auth.token("operator"))).status_code == 204
-    assert (await auth.http.delete(path, headers=auth.token("operator"))).status_code == 404
+    assert (await auth.http.delete(path, headers=await auth.operator())).status_code == 204
+    assert (await auth.http.delete(path, headers=await auth.operator())).status_code == 404
     assert (await auth.get_admin(f"/{uuid7()}/keys")).status_code == 404
     assert await auth.verify(made["api_key"]) is None
     entry = (await entries(auth, customer))[0]

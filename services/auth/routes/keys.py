@@ -8,7 +8,6 @@ from litestar import Request, delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter, RawBody
 
-from services.auth.api_keys import CUSTOMER_SCOPES
 from services.auth.audit import actor_of
 from services.auth.key_messages import (
     MAX_KEY_PAGE,
@@ -22,7 +21,7 @@ from services.auth.key_messages import (
 from services.auth.keys import AccountKeys, Asking
 from services.auth.routes.answers import NO_STORE, FromGateway
 from services.auth.routes.client import client_of
-from shared.contracts.keys import SCOPE_ADMIN, SCOPE_OPERATOR, SCOPE_SESSION, Principal
+from shared.contracts.keys import SCOPE_ADMIN, SCOPE_OPERATOR, Principal
 from shared.web.bodies import read_body
 from shared.web.openapi import describe_body, describe_problems
 from shared.web.principal import require_scope
@@ -54,8 +53,7 @@ def _build_own(keys: AccountKeys) -> list[HTTPRouteHandler]:
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> KeyPage:
-        require_scope(principal, SCOPE_ADMIN)
-        asking = _asking(principal, request)
+        asking = _asking(principal, request, SCOPE_ADMIN)
         return await keys.list(asking, with_ended=with_ended, limit=limit, cursor=cursor)
 
     @post(
@@ -68,8 +66,7 @@ def _build_own(keys: AccountKeys) -> list[HTTPRouteHandler]:
         tags=["accounts"],
     )
     async def post_key(request: AnyRequest, principal: FromGateway, body: RawBody) -> NewKey:
-        require_scope(principal, SCOPE_ADMIN)
-        return await keys.create(_asking(principal, request), read_body(body, KeyRequest))
+        return await keys.create(_asking(principal, request, SCOPE_ADMIN), read_body(body, KeyRequest))
 
     @patch(
         "/api/v1/keys/{key_id:uuid}",
@@ -82,8 +79,7 @@ def _build_own(keys: AccountKeys) -> list[HTTPRouteHandler]:
     async def patch_key(
         request: AnyRequest, principal: FromGateway, key_id: FromPath[UUID], body: RawBody
     ) -> KeyView:
-        require_scope(principal, SCOPE_ADMIN)
-        return await keys.change(_asking(principal, request), key_id, read_body(body, KeyChange))
+        return await keys.change(_asking(principal, request, SCOPE_ADMIN), key_id, read_body(body, KeyChange))
 
     @post(
         "/api/v1/keys/{key_id:uuid}/rotate",
@@ -97,10 +93,9 @@ def _build_own(keys: AccountKeys) -> list[HTTPRouteHandler]:
     async def rotate_key(
         request: AnyRequest, principal: FromGateway, key_id: FromPath[UUID], body: RawBody
     ) -> NewKey:
-        require_scope(principal, SCOPE_ADMIN)
+        asking = _asking(principal, request, SCOPE_ADMIN)
         rotation = read_body(body or b"{}", KeyRotation)
-        grace = timedelta(seconds=rotation.grace_seconds)
-        return await keys.rotate(_asking(principal, request), key_id, grace)
+        return await keys.rotate(asking, key_id, timedelta(seconds=rotation.grace_seconds))
 
     @delete(
         "/api/v1/keys/{key_id:uuid}",
@@ -111,9 +106,9 @@ def _build_own(keys: AccountKeys) -> list[HTTPRouteHandler]:
         tags=["accounts"],
     )
     async def delete_key(request: AnyRequest, principal: FromGateway, key_id: FromPath[UUID]) -> None:
-        if key_id != principal.key_id:  # whoever holds a key may give it up
-            require_scope(principal, SCOPE_ADMIN)
-        await keys.revoke(_asking(principal, request), key_id)
+        # Whoever holds a key may give it up.
+        scope = None if key_id == principal.key_id else SCOPE_ADMIN
+        await keys.revoke(_asking(principal, request, scope), key_id)
 
     return [get_keys, post_key, patch_key, rotate_key, delete_key]
 
@@ -135,8 +130,7 @@ def _build_for_operators(keys: AccountKeys) -> list[HTTPRouteHandler]:
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> KeyPage:
-        require_scope(principal, SCOPE_OPERATOR)
-        asking = _asking(principal, request, account_id)
+        asking = _asking(principal, request, SCOPE_OPERATOR, account_id)
         return await keys.list(asking, with_ended=with_ended, limit=limit, cursor=cursor)
 
     @delete(
@@ -150,14 +144,14 @@ def _build_for_operators(keys: AccountKeys) -> list[HTTPRouteHandler]:
     async def delete_key_of(
         request: AnyRequest, principal: FromGateway, account_id: FromPath[UUID], key_id: FromPath[UUID]
     ) -> None:
-        require_scope(principal, SCOPE_OPERATOR)
-        await keys.revoke(_asking(principal, request, account_id), key_id)
+        await keys.revoke(_asking(principal, request, SCOPE_OPERATOR, account_id), key_id)
 
     return [get_keys_of, delete_key_of]
 
 
-def _asking(principal: Principal, request: AnyRequest, account_id: UUID | None = None) -> Asking:
-    # Whoever logged in is the account's owner, and may give keys what the account may do, though a session
-    # itself cannot do all of it.
-    scopes = CUSTOMER_SCOPES if SCOPE_SESSION in principal.scopes else principal.scopes
-    return Asking(account_id or principal.account_id, scopes, actor_of(principal, client_of(request)))
+def _asking(
+    principal: Principal, request: AnyRequest, scope: str | None, account_id: UUID | None = None
+) -> Asking:
+    if scope is not None:
+        require_scope(principal, scope)
+    return Asking(account_id or principal.account_id, scope, actor_of(principal, client_of(request)))

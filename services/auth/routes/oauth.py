@@ -8,6 +8,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
+from services.auth.audit import actor_of
 from services.auth.messages import LoginProviders, RetrievedKeyView
 from services.auth.oauth.log_in import CallbackAnswer, Finished, OAuthLogin
 from services.auth.pending_keys import PendingKeys
@@ -108,7 +109,8 @@ def _build_retrieval(pending: PendingKeys) -> list[HTTPRouteHandler]:
         opener = find_header(request.scope["headers"], OPENER_HEADER)
         if SCOPE_SESSION not in principal.scopes or opener is None:
             raise ForbiddenError("This needs a session: log in, and send its cookie instead of an API key.")
-        made = await pending.retrieve(principal.key_id, bytes.fromhex(opener.decode()))
+        by = actor_of(principal, client_of(request))
+        made = await pending.retrieve(by, principal.key_id, bytes.fromhex(opener.decode()))
         return RetrievedKeyView(api_key=made.plain, key_id=made.key_id)
 
     @get(

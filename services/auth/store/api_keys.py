@@ -171,6 +171,25 @@ async def find_live_key(connection: Connection, key_sha256: bytes, at: datetime)
     )
 
 
+# No stronger lock than an update of the row itself takes, so that whoever holds a key may go on to change it.
+HOLD_LIVE_KEY: Final = """
+SELECT k.scopes FROM auth.api_keys k JOIN auth.accounts a USING (account_id)
+WHERE k.account_id = $1 AND k.key_id = $2
+  AND k.revoked_at IS NULL
+  AND (k.expires_at IS NULL OR k.expires_at > $3)
+  AND a.suspended_at IS NULL
+FOR NO KEY UPDATE OF k
+"""
+
+
+async def hold_live_key(
+    connection: Connection, account_id: UUID, key_id: UUID, at: datetime
+) -> tuple[str, ...] | None:
+    """The scopes of a key that lives, and stays as it is until the transaction ends; None if it has ended."""
+    found = await connection.fetchval(HOLD_LIVE_KEY, account_id, key_id, at)
+    return None if found is None else tuple(found)
+
+
 MARK_KEY_USED: Final = """
 UPDATE auth.api_keys SET last_used_at = $3
 WHERE account_id = $1 AND key_id = $2 AND (last_used_at IS NULL OR last_used_at < $3)

@@ -65,6 +65,21 @@ async def find_live_session(
     )
 
 
+HOLD_LIVE_SESSION: Final = """
+SELECT true FROM auth.sessions s JOIN auth.accounts a USING (account_id)
+WHERE s.account_id = $1 AND s.session_id = $2 AND s.expires_at > $3 AND a.suspended_at IS NULL
+FOR NO KEY UPDATE OF s
+"""
+
+
+async def hold_live_session(connection: Connection, account_id: UUID, session_id: UUID, at: datetime) -> bool:
+    """Whether a session lives, and so until the transaction ends.
+
+    For how long it was not used does not matter: what it asks for now is its use.
+    """
+    return bool(await connection.fetchval(HOLD_LIVE_SESSION, account_id, session_id, at))
+
+
 async def get_session_end(connection: Connection, session_id: UUID) -> datetime | None:
     """The end of a session however much it is used; None when it has ended."""
     found: datetime | None = await connection.fetchval(
