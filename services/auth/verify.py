@@ -55,7 +55,7 @@ class KeyVerification:
             tier=session.tier,
             requests_per_minute=limits["requests_per_minute"],
             logs_per_month=limits["logs_per_month"],
-            expires_at=int(ends_at.timestamp()),
+            expires_at=ends_at.timestamp(),
         )
 
     async def _verify_key(self, key_sha256: bytes) -> Verification:
@@ -72,7 +72,7 @@ class KeyVerification:
             tier=key.tier,
             requests_per_minute=limits["requests_per_minute"],
             logs_per_month=limits["logs_per_month"],
-            expires_at=None if key.expires_at is None else int(key.expires_at.timestamp()),
+            expires_at=None if key.expires_at is None else key.expires_at.timestamp(),
         )
 
     async def _mark_used(self, key: LiveKey) -> None:

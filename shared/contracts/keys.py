@@ -54,8 +54,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         key_id: the key, or the session.
-        expires_at: epoch second at which the key itself ends; None is never. For a session, if it is not used
-            any more.
+        expires_at: the instant at which the key itself ends, in seconds since the epoch, with their fraction;
+            None is never. For a session, if it is not used any more.
     """
 
     account_id: UUID
@@ -64,7 +64,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     tier: str
     requests_per_minute: int | None
     logs_per_month: int | None
-    expires_at: int | None
+    expires_at: float | None
 
 
 class KeysChanged(msgspec.Struct, frozen=True, kw_only=True):

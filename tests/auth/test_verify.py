@@ -51,15 +51,16 @@ async def test_an_unknown_key_is_not_found(auth: Auth) -> None:
     assert await auth.verify("llmr_pk_" + "0" * 48) is None
 
 
-async def test_a_key_lives_until_it_expires(auth: Auth) -> None:
+@pytest.mark.parametrize("lives", [timedelta(hours=1), timedelta(seconds=1.79), timedelta(microseconds=1)])
+async def test_a_key_lives_until_it_expires_to_the_microsecond(auth: Auth, lives: timedelta) -> None:
     key = (await auth.open_account())["api_key"]
-    await alter_key(auth, "expires_at = $1", T0 + timedelta(hours=1))
+    await alter_key(auth, "expires_at = $1", T0 + lives)
     found = await auth.verify(key)
     assert found is not None
-    assert found.expires_at == 1_800_003_600
-    auth.clock.at = T0 + timedelta(hours=1, microseconds=-1)
+    assert found.expires_at == (T0 + lives).timestamp()
+    auth.clock.at = T0 + lives - timedelta(microseconds=1)
     assert await auth.verify(key) is not None
-    auth.clock.at = T0 + timedelta(hours=1)
+    auth.clock.at = T0 + lives
     assert await auth.verify(key) is None
 
 
