@@ -241,6 +241,67 @@ async def test_a_provider_that_answers_nonsense_is_taken_for_away(street: Street
         assert (await street.log_in(street.browser(), person, provider)).status == 302
 
 
+ODD_VALUES = (
+    "[1]",
+    "[]",
+    '{"a":1}',
+    "{}",
+    "1e999",
+    "Infinity",
+    "NaN",
+    "-1",
+    "1" * 400,
+    "true",
+    '"x"',
+    '"\\ud800"',
+)
+TOKEN_FIELDS = (
+    "expires_in",
+    "expires_at",
+    "token_type",
+    "scope",
+    "refresh_token",
+    "id_token",
+    "access_token",
+)
+
+
+async def test_a_token_answer_of_odd_types_is_never_an_error_of_ours(street: Street) -> None:
+    """The library turns `expires_in` into a number, whatever it is; here it is of no use."""
+    for provider, path in (("google", "/token"), ("github", "/github/login/oauth/access_token")):
+        person = PIA if provider == "google" else ON_GITHUB
+        for field in TOKEN_FIELDS:
+            for value in ODD_VALUES:
+                text = f'{{"access_token":"a","id_token":"i","{field}":{value}}}'
+                street.providers.answers = {path: answers(text=text, content_type="application/json")}
+                got = await street.log_in(street.browser(), person, provider)
+                assert refused(got, 503) or (provider == "google" and refused(got, 400)), (text, got.body)
+        for value in (*ODD_VALUES, '"error"', '{"error":[]}', '{"error":{}}', '{"error":null}', "null", "5"):
+            street.providers.answers = {path: answers(text=value, content_type="application/json")}
+            assert refused(await street.log_in(street.browser(), person, provider), 503), value
+    assert await street.auth.count("accounts") == 0
+
+
+async def test_what_a_provider_says_of_somebody_in_odd_types_is_never_an_error_of_ours(
+    street: Street,
+) -> None:
+    street.providers.email_in_userinfo = True
+    for path, provider, fields in (
+        ("/userinfo", "google", ("sub", "email", "email_verified")),
+        ("/github/api/v3/user", "github", ("id",)),
+        ("/github/api/v3/user/emails", "github", ("email", "primary", "verified")),
+    ):
+        person = PIA if provider == "google" else ON_GITHUB
+        for field in fields:
+            for value in (*ODD_VALUES, "1" * 5000):
+                told = f'{{"id":5,"primary":true,"verified":true,"sub":"g-2","{field}":{value}}}'
+                text = f"[{told}]" if path.endswith("emails") else told
+                street.providers.answers = {path: answers(text=text, content_type="application/json")}
+                got = await street.log_in(street.browser(), person, provider)
+                assert got.status in (302, 400, 403, 503), (path, told, got.body)
+                assert field in ("id",) or got.status != 302, (path, told)
+
+
 async def test_a_provider_that_is_silent_is_given_up_in_time(
     street: Street, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,9 +322,21 @@ async def test_a_provider_that_is_silent_is_given_up_in_time(
 
 async def test_a_description_of_another_provider_is_not_used(street: Street) -> None:
     good = json.loads((await street.providers.describe(None)).text or "")  # type: ignore[arg-type]
-    for change in ({"issuer": "https://evil.test"}, {"token_endpoint": "file:///etc/passwd"}):
+    for change in (
+        {"issuer": "https://evil.test"},
+        {"token_endpoint": "file:///etc/passwd"},
+        {"authorization_endpoint": "https://["},
+        {"authorization_endpoint": {}},
+    ):
         body = json.dumps({**good, **change})
         street.providers.answers = {
             "/.well-known/openid-configuration": answers(text=body, content_type="application/json")
         }
         assert (await street.browser().get("/api/v1/auth/login/google")).status == 503
+    for name in ("token_endpoint", "jwks_uri"):
+        body = json.dumps({**good, name: f"{street.providers.url}\0:[/"})
+        street.providers.answers = {
+            "/.well-known/openid-configuration": answers(text=body, content_type="application/json")
+        }
+        street.clock.at += timedelta(hours=2)
+        assert refused(await street.log_in(street.browser(), PIA), 503), name

@@ -21,6 +21,9 @@ ClientAuth = Literal["client_secret_basic", "client_secret_post"]
 _CODE_IS_WRONG: Final = ("invalid_grant", "bad_verification_code")
 """By RFC 6749, 5.2, and by GitHub."""
 
+NONSENSE: Final = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
+"""What the libraries raise of answers that nobody gave in earnest: they believe the types of what they read."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -45,10 +48,17 @@ class CodeExchange:
         self._transport = OutboundTransport(outbound)
 
     def authorization_url(self, endpoint: str, *, state: str, verifier: str, nonce: str | None = None) -> str:
-        """The address that asks for a code."""
-        url, _ = self._open("client_secret_post").create_authorization_url(
-            endpoint, state=state, code_verifier=verifier, nonce=nonce
-        )
+        """The address that asks for a code.
+
+        Raises:
+            UnavailableError: what the provider calls its endpoint is no address.
+        """
+        try:
+            url, _ = self._open("client_secret_post").create_authorization_url(
+                endpoint, state=state, code_verifier=verifier, nonce=nonce
+            )
+        except NONSENSE as error:
+            raise UnavailableError(f"{self._provider} tells no address to log in at.") from error
         return str(url)
 
     async def fetch_token(
@@ -70,7 +80,7 @@ class CodeExchange:
             word = safe_word(error.error)
             _log.error("%s does not accept this deployment: %s", self._provider, word)
             raise UnavailableError(f"{self._provider} does not accept this deployment: {word}.") from None
-        except (httpx2.HTTPError, ValueError, RecursionError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, *NONSENSE) as error:
             raise UnavailableError(f"{self._provider} gave no token: {type(error).__name__}.") from error
         if not isinstance(token.get("access_token"), str):
             raise UnavailableError(f"{self._provider} gave no token.")

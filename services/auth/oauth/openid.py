@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
-from services.auth.oauth.exchange import CodeExchange, ask_json
+from services.auth.oauth.exchange import NONSENSE, CodeExchange, ask_json
 from services.auth.oauth.provider import Identity, untrusted
 from services.auth.settings import OAuthClient
 from shared.clock import Clock
@@ -36,16 +36,8 @@ ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES25
 LEEWAY: Final = timedelta(minutes=1)
 """By how much the provider's clock may differ from ours."""
 
-_NONSENSE: Final = (
-    JoseError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
-"""What the libraries raise of texts that nobody signed in earnest."""
+_NONSENSE: Final = (JoseError, *NONSENSE)
+"""Of texts that nobody signed in earnest."""
 
 _SUBJECT: Final = re.compile(r"[ -~]{1,255}")  # OpenID Connect Core 1.0, section 2
 
