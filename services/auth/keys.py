@@ -5,7 +5,7 @@ Whoever makes or renews a key can give it no scope that the asking key has not: 
 mightier one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -13,8 +13,9 @@ from uuid import UUID
 from msgspec import UNSET, UnsetType
 
 from services.auth.announce import KeyChanges, note_change
-from services.auth.api_keys import OPERATOR_SCOPES, holds_api_key
+from services.auth.api_keys import OPERATOR_SCOPES
 from services.auth.audit import Action, Actor, record_audit
+from services.auth.fields import attempt, parse_end, parse_key_name
 from services.auth.issue_key import issue_key
 from services.auth.key_messages import KeyChange, KeyPage, KeyRequest, KeyView, NewKey
 from services.auth.standing import require_standing
@@ -26,7 +27,7 @@ from services.auth.store.api_keys import (
     list_keys,
     update_key,
 )
-from shared.clock import Clock, parse_rfc3339
+from shared.clock import Clock
 from shared.contracts.keys import SCOPE_LOG, SCOPE_READ
 from shared.errors import ConflictError, Fault, ForbiddenError, InvalidFieldError, NotFoundError
 from shared.postgres import Connection, Database
@@ -64,6 +65,14 @@ class AccountKeys:
         self._clock = clock
         self._max_keys = max_keys
 
+    @property
+    def meaning(self) -> dict[str, Callable[[Any], object]]:
+        """What is asked of fields of a request or a change, beyond their types."""
+        return {"name": parse_key_name, "expires_at": self._parse_end}
+
+    def _parse_end(self, text: str | None) -> datetime | None:
+        return parse_end(text, self._clock.now())
+
     async def list(self, asking: Asking, *, with_ended: bool, limit: int, cursor: UUID | None) -> KeyPage:
         """Keys, newest first, `limit` at a time; those that have ended only where they are asked for.
 
@@ -98,8 +107,8 @@ class AccountKeys:
             UnavailableError: the database is away.
         """
         faults: list[Fault] = []
-        name = _parse_name(request.name, faults)
-        expires_at = _parse_end(request.expires_at, self._clock.now(), faults)
+        name = attempt("name", parse_key_name, request.name, faults)
+        expires_at = attempt("expires_at", self._parse_end, request.expires_at, faults)
         if faults:
             raise InvalidFieldError.all(faults)
         async with self._database.transaction() as connection:
@@ -138,9 +147,15 @@ class AccountKeys:
             UnavailableError: the database is away.
         """
         faults: list[Fault] = []
-        name = UNSET if isinstance(change.name, UnsetType) else _parse_name(change.name, faults)
+        name = (
+            UNSET
+            if isinstance(change.name, UnsetType)
+            else attempt("name", parse_key_name, change.name, faults)
+        )
         ends = change.expires_at
-        expires_at = UNSET if isinstance(ends, UnsetType) else _parse_end(ends, self._clock.now(), faults)
+        expires_at = (
+            UNSET if isinstance(ends, UnsetType) else attempt("expires_at", self._parse_end, ends, faults)
+        )
         if faults:
             raise InvalidFieldError.all(faults)
         async with self._database.transaction() as connection:
@@ -279,27 +294,6 @@ def _ordered(scopes: Iterable[str]) -> tuple[str, ...]:
     """Each scope once, in the order in which all keys have them."""
     wanted = set(scopes)
     return tuple(scope for scope in OPERATOR_SCOPES if scope in wanted)
-
-
-def _parse_name(name: str | None, faults: list[Fault]) -> str | None:
-    if name is not None and "\0" in name:
-        faults.append(Fault("name", "must not contain a NUL character."))
-    if name is not None and holds_api_key(name):
-        faults.append(Fault("name", "must not contain an API key: names are shown."))
-    return (name or "").strip() or None
-
-
-def _parse_end(text: str | None, now: datetime, faults: list[Fault]) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        ends = parse_rfc3339(text)
-    except ValueError as error:
-        faults.append(Fault("expires_at", f"{error}."))
-        return None
-    if ends <= now:
-        faults.append(Fault("expires_at", "must be in the future."))
-    return ends
 
 
 def _view(key: StoredKey, asking: Asking) -> KeyView:

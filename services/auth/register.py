@@ -1,10 +1,12 @@
 """Open an account: its row, its first key and the event of both, in one transaction."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from services.auth.announce import KeyChanges
 from services.auth.api_keys import CUSTOMER_SCOPES
 from services.auth.emails import Email, parse_email
+from services.auth.fields import attempt, parse_key_name, parse_text, require_accepted
 from services.auth.issue_key import issue_key
 from services.auth.open_account import open_account
 from services.auth.passwords import PasswordHashes, parse_password
@@ -13,6 +15,15 @@ from services.auth.store.mails import insert_mail
 from shared.clock import Clock
 from shared.errors import ConflictError, Fault, InvalidFieldError
 from shared.postgres import Database
+
+MEANING: Final[dict[str, Callable[[Any], object]]] = {
+    "email": parse_email,
+    "password": parse_password,
+    "organization": parse_text,
+    "project_name": parse_key_name,
+    "accept_terms": require_accepted,
+}
+"""What is asked of fields, beyond their types."""
 
 
 class NewAccount(NamedTuple):
@@ -53,9 +64,9 @@ class Registration:
             UnavailableError: the database is away, or too many passwords are being hashed.
         """
         faults: list[Fault] = []
-        address = _parse_email(email, faults)
-        secret = _parse_password(password, faults)
-        organization = _parse_text("organization", organization, faults)
+        address = attempt("email", parse_email, email, faults)
+        secret = attempt("password", parse_password, password, faults)
+        organization = attempt("organization", parse_text, organization, faults)
         if address is None or secret is None or faults:
             raise InvalidFieldError.all(faults)
         password_hash = await self._passwords.hash(secret)
@@ -80,11 +91,10 @@ class Registration:
             UnavailableError: the database is away.
         """
         faults: list[Fault] = []
-        address = _parse_email(email, faults)
-        organization = _parse_text("organization", organization, faults)
-        project_name = _parse_text("project_name", project_name, faults)
-        if not accept_terms:
-            faults.append(Fault("accept_terms", "must be true: the terms have to be accepted."))
+        address = attempt("email", parse_email, email, faults)
+        organization = attempt("organization", parse_text, organization, faults)
+        project_name = attempt("project_name", parse_key_name, project_name, faults)
+        attempt("accept_terms", require_accepted, accept_terms, faults)
         if address is None or faults:
             raise InvalidFieldError.all(faults)
         return await self._open(
@@ -126,25 +136,3 @@ class Registration:
                 await insert_mail(connection, "set_password", email.key, now)
         await self._changes.publish(issued.event)
         return NewAccount(account, issued.key.plain)
-
-
-def _parse_email(text: str, faults: list[Fault]) -> Email | None:
-    try:
-        return parse_email(text)
-    except ValueError as error:
-        faults.append(Fault("email", str(error)))
-        return None
-
-
-def _parse_password(text: str, faults: list[Fault]) -> str | None:
-    try:
-        return parse_password(text)
-    except ValueError as error:
-        faults.append(Fault("password", str(error)))
-        return None
-
-
-def _parse_text(field: str, text: str | None, faults: list[Fault]) -> str | None:
-    if text is not None and "\0" in text:
-        faults.append(Fault(field, "must not contain a NUL character."))
-    return (text or "").strip() or None

@@ -1,7 +1,8 @@
 """Set a password by a link that was sent to the account's address."""
 
 import hashlib
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from services.auth.announce import KeyChanges, note_change
 from services.auth.audit import Actor, record_audit
@@ -18,6 +19,10 @@ from shared.errors import InvalidFieldError, MalformedRequestError
 from shared.postgres import Database
 
 DEAD_LINK: Final = "This link does not work, or does not work any more: ask for a new one."
+
+
+MEANING: Final[dict[str, Callable[[Any], object]]] = {"new_password": parse_password}
+"""What is asked of fields of taking a link, beyond their types."""
 
 
 class ResetDone(NamedTuple):

@@ -140,7 +140,9 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"expires_at": "2027-02-30T08:00:00Z"}, ["expires_at"]),
     ({"expires_at": "2027-01-15T09:00:00"}, ["expires_at"]),
     ({"expires_at": "9999-12-31T23:59:59-12:00"}, ["expires_at"]),
-    ({"expires_at": 1800000000, "name": "a\0"}, ["expires_at"]),
+    ({"expires_at": 1800000000, "name": "a\0"}, ["name", "expires_at"]),
+    ({"scopes": ["nope"], "expires_at": "bad"}, ["scopes", "expires_at"]),
+    ({"scopes": [], "expires_at": "2027-01-15T08:00:00Z", "name": 1}, ["name", "scopes", "expires_at"]),
     ({"expires_at": "", "name": "a\0"}, ["name", "expires_at"]),
 ]
 

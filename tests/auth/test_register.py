@@ -145,6 +145,34 @@ async def test_all_faults_are_named_at_once(auth: Auth) -> None:
 GOOD = {"email": "nora@example.test", "password": PASSWORD}
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [
+        ("register", {"email": "bad", "password": 1}, ["email", "password"]),
+        ("register", {"email": "bad", "password": PASSWORD, "organization": "x" * 256}, ["email", "organization"]),
+        ("register", {"password": "x"}, ["email", "password"]),
+        ("register", {"email": 1, "password": PASSWORD, "organization": "a\0"}, ["email", "organization"]),
+        ("cli/register", {"email": "bad", "project_name": 1}, ["email", "project_name"]),
+        (
+            "cli/register",
+            {"email": [], "organization": "a\0", "project_name": "llmr_pk_" + "0" * 9, "accept_terms": False},
+            ["email", "organization", "project_name", "accept_terms"],
+        ),
+        ("cli/register", {"email": "nora@example.test", "accept_terms": 1}, ["accept_terms"]),
+        ("password-reset/confirm", {"token": 1, "new_password": "short"}, ["token", "new_password"]),
+        ("password-reset/confirm", {"new_password": "short"}, ["token", "new_password"]),
+    ],
+)  # fmt: skip
+async def test_fields_of_a_wrong_type_hide_no_others_that_are_wrong(
+    auth: Auth, path: str, body: dict[str, Any], named: list[str]
+) -> None:
+    answer = await auth.http.post(f"/api/v1/{path}", json=body)
+    assert answer.status_code == 422
+    assert [e["field"] for e in answer.json()["errors"]] == named
+    assert all(e["message"].endswith(".") for e in answer.json()["errors"])
+    assert await auth.count("accounts") == 0
+
+
 BAD_FIELDS: dict[str, list[Any]] = {
     "email": [None, 7, True, [], {}, "", "x", "a\0@example.test", "x" * 50_000],
     "password": [None, 7, True, [], {}, ""],
@@ -241,6 +269,7 @@ async def test_the_command_line_is_told_of_a_known_address(auth: Auth) -> None:
         ({"accept_terms": 1}, "accept_terms"),
         ({"project_name": "x" * 256}, "project_name"),
         ({"project_name": "a\0b"}, "project_name"),
+        ({"project_name": "my llmr_pk_0123456789abcdef"}, "project_name"),
         ({"organization": "a\0b"}, "organization"),
         ({"email": "nora"}, "email"),
         ({"email": None}, "email"),

@@ -22,7 +22,7 @@ _CODE_IS_WRONG: Final = ("invalid_grant", "bad_verification_code")
 """By RFC 6749, 5.2, and by GitHub."""
 
 NONSENSE: Final = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
-"""What the libraries raise of answers that nobody gave in earnest: they believe the types of what they read."""
+"""What the libraries raise of answers that nobody gave in earnest: they believe whatever types they read."""
 
 _log = logging.getLogger(__name__)
 

@@ -66,7 +66,9 @@ def _build_own(keys: AccountKeys) -> list[HTTPRouteHandler]:
         tags=["accounts"],
     )
     async def post_key(request: AnyRequest, principal: FromGateway, body: RawBody) -> NewKey:
-        return await keys.create(_asking(principal, request, SCOPE_ADMIN), read_body(body, KeyRequest))
+        return await keys.create(
+            _asking(principal, request, SCOPE_ADMIN), read_body(body, KeyRequest, keys.meaning)
+        )
 
     @patch(
         "/api/v1/keys/{key_id:uuid}",
@@ -79,7 +81,9 @@ def _build_own(keys: AccountKeys) -> list[HTTPRouteHandler]:
     async def patch_key(
         request: AnyRequest, principal: FromGateway, key_id: FromPath[UUID], body: RawBody
     ) -> KeyView:
-        return await keys.change(_asking(principal, request, SCOPE_ADMIN), key_id, read_body(body, KeyChange))
+        return await keys.change(
+            _asking(principal, request, SCOPE_ADMIN), key_id, read_body(body, KeyChange, keys.meaning)
+        )
 
     @post(
         "/api/v1/keys/{key_id:uuid}/rotate",

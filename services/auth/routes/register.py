@@ -7,7 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import RawBody
 
 from services.auth.messages import AccountWithKey, CliRegistered, CliRegisterRequest, RegisterRequest
-from services.auth.register import Registration
+from services.auth.register import MEANING, Registration
 from services.auth.routes.answers import NO_STORE
 from services.auth.routes.client import client_of
 from shared.web.bodies import read_body
@@ -27,7 +27,7 @@ def build_register_routes(registration: Registration, public_url: str) -> list[H
         tags=["accounts"],
     )
     async def post_register(request: Request[Any, Any, Any], body: RawBody) -> AccountWithKey:
-        data = read_body(body, RegisterRequest)
+        data = read_body(body, RegisterRequest, MEANING)
         made = await registration.register(
             email=data.email,
             password=data.password,
@@ -46,7 +46,7 @@ def build_register_routes(registration: Registration, public_url: str) -> list[H
         tags=["accounts"],
     )
     async def post_cli_register(request: Request[Any, Any, Any], body: RawBody) -> CliRegistered:
-        data = read_body(body, CliRegisterRequest)
+        data = read_body(body, CliRegisterRequest, MEANING)
         made = await registration.register_from_cli(
             email=data.email,
             organization=data.organization,

@@ -7,7 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import RawBody
 
 from services.auth.messages import PasswordChanged, ResetAsked, ResetConfirmRequest, ResetRequest
-from services.auth.reset import PasswordReset
+from services.auth.reset import MEANING, PasswordReset
 from services.auth.routes.answers import NO_STORE
 from services.auth.routes.client import client_of
 from shared.web.bodies import read_body
@@ -43,7 +43,7 @@ def build_reset_routes(reset: PasswordReset) -> list[HTTPRouteHandler]:
         tags=["accounts"],
     )
     async def post_confirm(request: Request[Any, Any, Any], body: RawBody) -> PasswordChanged:
-        data = read_body(body, ResetConfirmRequest)
+        data = read_body(body, ResetConfirmRequest, MEANING)
         done = await reset.confirm(
             token=data.token, new_password=data.new_password, client=client_of(request)
         )
