@@ -36,6 +36,7 @@ def read_body(body: bytes, kind: type[S], meaning: Meaning | None = None) -> S:
     if not body:
         raise InvalidFieldError.of("body", "a JSON body is required.")
     try:
+        body.decode()  # the decoder does not look into the fields that it passes over
         try:
             return msgspec.json.decode(body, type=kind)
         except msgspec.ValidationError as error:

@@ -195,6 +195,10 @@ BAD_BODIES: list[tuple[bytes, int, str]] = [
     (b'{"password":"correct horse battery"}', 422, "email"),
     (b'{"email":"nora@example.test","password":"\\ud83d-lone-surrogate"}', 400, ""),
     (b'{"email":"\xff@example.test","password":"correct horse battery"}', 400, ""),
+    (b'{"email":"nora@example.test","password":"correct horse battery","x":"\xff"}', 400, ""),
+    (b'{"email":"nora@example.test","password":"correct horse battery","\xff":1}', 400, ""),
+    (b'{"email":"nora@example.test","password":"correct horse battery","x":["\xed\xa0\x80"]}', 400, ""),
+    (b'{"email":1,"password":"correct horse battery","x":"\xc3"}', 400, ""),
     *(
         (json.dumps({**GOOD, field: value}).encode(), 422, field)
         for field, values in BAD_FIELDS.items()

@@ -234,6 +234,17 @@ async def test_a_body_that_is_no_json_is_malformed(house: House, body: bytes) ->
         await house.post(RECEIPTS, body)
 
 
+@pytest.mark.parametrize("odd", [b'"x": "\xff"', b'"\xff": 1'])
+async def test_a_body_that_is_not_utf8_where_nobody_looks_is_malformed(house: House, odd: bytes) -> None:
+    for asked in (
+        b'"model": "openai:gpt-4o-mini"',
+        b'"start_date": "2027-01-01", "end_date": "2027-02-01"',
+        b'"log_id": "01a22891-46a4-7000-8af9-b00000000000"',
+    ):
+        with pytest.raises(MalformedRequestError):
+            await house.post(RECEIPTS, b"{" + asked + b", " + odd + b"}")
+
+
 async def test_a_body_that_is_too_large_is_refused(house: House) -> None:
     with pytest.raises(TooLargeError):
         await house.post(RECEIPTS, b'{"model": "' + b"x" * 70_000 + b'"}')

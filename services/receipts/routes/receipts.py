@@ -125,6 +125,7 @@ def build_receipt_routes(
 def _read_kind(body: bytes) -> _Asked:
     """What is asked for. Where the body cannot be read, reading the usage details tells what is wrong."""
     try:
+        body.decode()  # the decoder does not look into the fields that it passes over
         return _asked_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _Asked()
