@@ -149,7 +149,7 @@ GOOD = {"email": "nora@example.test", "password": PASSWORD}
     ("path", "body", "named"),
     [
         ("register", {"email": "bad", "password": 1}, ["email", "password"]),
-        ("register", {"email": "bad", "password": PASSWORD, "organization": "x" * 256}, ["email", "organization"]),
+        ("register", {**GOOD, "email": "bad", "organization": "x" * 256}, ["email", "organization"]),
         ("register", {"password": "x"}, ["email", "password"]),
         ("register", {"email": 1, "password": PASSWORD, "organization": "a\0"}, ["email", "organization"]),
         ("cli/register", {"email": "bad", "project_name": 1}, ["email", "project_name"]),

@@ -233,6 +233,15 @@ def test_a_batch_has_one_to_a_thousand_records(account: Account, logs: Any) -> N
     assert answer.json()["errors"][0]["field"] == "logs"
 
 
+def test_a_batch_that_is_not_utf8_where_nobody_looks_is_malformed(account: Account) -> None:
+    body = b'{"logs":[{"model":"m","provider":"p"}],"unknown":"\xff"}'
+    answer = account.http.post(
+        "/api/v1/log/batch", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 400, answer.text
+    assert account.stats()["total_requests"] == 0
+
+
 def test_a_batch_with_nothing_good_in_it_is_refused(account: Account) -> None:
     answer = account.http.post("/api/v1/log/batch", json={"logs": [{**CALL, "input_tokens": -1}]})
     assert answer.status_code == 422
