@@ -6,7 +6,9 @@ from services.ingest import service as ingest
 from services.ingest.record import RATER
 from services.receipts import service as receipts
 from services.receipts.issue import GROUP as ISSUER
-from shared.contracts.topics import RETENTION, USAGE_LOGGED, USAGE_RATED
+from services.webhooks import service as webhooks
+from services.webhooks.take_registry import GROUP as WEBHOOKS
+from shared.contracts.topics import REGISTRY_PUBLISHED, RETENTION, USAGE_LOGGED, USAGE_RATED
 from shared.event_log.positions import PostgresPositions
 from shared.event_log.postgres.trim import Group, Trimmer
 from shared.postgres import Database
@@ -19,7 +21,7 @@ def build_trimmer(
     """The loop that deletes old records; for deployments whose event log is in Postgres.
 
     Args:
-        database: of the event log, of `usage` and of `receipts`.
+        database: of the event log, of `usage`, `receipts` and `webhooks`.
         passed_on: how old the records of topics may become that repeat what Postgres holds; None is
             `RETENTION`. `usage.dead` is kept for ever.
         accepted: the same of `usage.logged`; None is for ever. What is deleted cannot be rebuilt from.
@@ -31,5 +33,6 @@ def build_trimmer(
     groups = {
         USAGE_LOGGED: [Group(RATER, PostgresPositions(database, ingest.SCHEMA.name))],
         USAGE_RATED: [Group(ISSUER, PostgresPositions(database, receipts.SCHEMA.name))],
+        REGISTRY_PUBLISHED: [Group(WEBHOOKS, PostgresPositions(database, webhooks.SCHEMA.name))],
     }
     return Worker("event-log-trim", Trimmer(database, retention, groups).run)

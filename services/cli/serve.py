@@ -23,6 +23,7 @@ from services.ingest.claim_cache import ClaimCache
 from services.ingest.firsts import MemoryFirsts
 from services.receipts.signer import SigningKeyError
 from services.separate import SERVICES
+from services.webhooks.sealing_key import SealingKeyError
 from shared.clock import SystemClock
 from shared.contracts.topics import TOPICS
 from shared.errors import UnavailableError
@@ -61,7 +62,14 @@ def serve(name: str | None) -> None:
         try:
             with export_telemetry("serve", VERSION):
                 uvloop.run(_serve(settings, url))
-        except (MigrationError, SigningKeyError, ListenError, CertificateError, SettingsError) as error:
+        except (
+            MigrationError,
+            SigningKeyError,
+            SealingKeyError,
+            ListenError,
+            CertificateError,
+            SettingsError,
+        ) as error:
             raise click.ClickException(str(error)) from error
         except UnavailableError as error:
             raise click.ClickException(f"{error.detail} {error.__cause__ or ''}".strip()) from error
@@ -102,6 +110,7 @@ async def _serve(settings: ProcessSettings, url: str) -> None:
             ),
             gateway_settings=settings.gateway,
             receipts_settings=settings.receipts,
+            webhooks_settings=settings.webhooks,
             retention_settings=settings.retention,
             claim_cache=_claim_cache(settings, redis),
             redis=redis,

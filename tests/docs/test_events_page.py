@@ -7,6 +7,7 @@ import pytest
 
 from services.ingest.record import RATER
 from services.receipts.issue import GROUP as ISSUER
+from services.webhooks.take_registry import GROUP as WEBHOOKS
 from shared.contracts.keys import KeysChanged
 from shared.contracts.receipts import ReceiptIssued
 from shared.contracts.registry import RegistryPublished
@@ -69,7 +70,7 @@ def test_every_topic_says_its_key_its_order_and_what_tells_a_repeat(topic: str) 
 
 def test_our_own_groups_are_named_so_that_nobody_joins_them() -> None:
     section = PAGE.sections()["What not to do"]
-    assert all(f"`{group}`" in section for group in (RATER, ISSUER))
+    assert all(f"`{group}`" in section for group in (RATER, ISSUER, WEBHOOKS))
 
 
 def test_the_headers_are_those_of_the_code() -> None:

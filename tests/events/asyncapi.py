@@ -58,7 +58,7 @@ CHANNELS: Final = {
     USAGE_RATED: Channel(UsageRated, ACCOUNT_KEY, ("issuer",)),
     USAGE_DEAD: Channel(None, {"type": "string", "description": "the original's"}),
     RECEIPTS_ISSUED: Channel(ReceiptIssued, ACCOUNT_KEY),
-    REGISTRY_PUBLISHED: Channel(RegistryPublished, {"type": "string", "const": "registry"}),
+    REGISTRY_PUBLISHED: Channel(RegistryPublished, {"type": "string", "const": "registry"}, ("webhooks",)),
     KEYS_CHANGED: Channel(
         KeysChanged,
         {"type": "string", "format": "binary", "description": "account_id, as its 16 bytes"},
