@@ -8,10 +8,12 @@ import pytest
 from services.ingest.record import RATER
 from services.receipts.issue import GROUP as ISSUER
 from services.webhooks.take_registry import GROUP as WEBHOOKS
+from shared.contracts.budgets import BudgetCrossed
 from shared.contracts.keys import KeysChanged
 from shared.contracts.receipts import ReceiptIssued
 from shared.contracts.registry import RegistryPublished
 from shared.contracts.topics import (
+    BUDGETS_CROSSED,
     KEYS_CHANGED,
     RECEIPTS_ISSUED,
     REGISTRY_PUBLISHED,
@@ -29,6 +31,7 @@ FIELDS = {
     USAGE_LOGGED: UsageLogged.__struct_fields__,
     USAGE_RATED: [name for name in UsageRated.__struct_fields__ if name not in UsageLogged.__struct_fields__],
     RECEIPTS_ISSUED: ReceiptIssued.__struct_fields__,
+    BUDGETS_CROSSED: BudgetCrossed.__struct_fields__,
     REGISTRY_PUBLISHED: RegistryPublished.__struct_fields__,
     KEYS_CHANGED: KeysChanged.__struct_fields__,
 }

@@ -12,10 +12,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import yaml
 
+from shared.contracts.budgets import BudgetCrossed
 from shared.contracts.keys import KeysChanged
 from shared.contracts.receipts import ReceiptIssued
 from shared.contracts.registry import RegistryPublished
 from shared.contracts.topics import (
+    BUDGETS_CROSSED,
     KEYS_CHANGED,
     RECEIPTS_ISSUED,
     REGISTRY_PUBLISHED,
@@ -58,6 +60,7 @@ CHANNELS: Final = {
     USAGE_RATED: Channel(UsageRated, ACCOUNT_KEY, ("issuer",)),
     USAGE_DEAD: Channel(None, {"type": "string", "description": "the original's"}),
     RECEIPTS_ISSUED: Channel(ReceiptIssued, ACCOUNT_KEY),
+    BUDGETS_CROSSED: Channel(BudgetCrossed, ACCOUNT_KEY, ("webhooks",)),
     REGISTRY_PUBLISHED: Channel(RegistryPublished, {"type": "string", "const": "registry"}, ("webhooks",)),
     KEYS_CHANGED: Channel(
         KeysChanged,
