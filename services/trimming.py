@@ -7,8 +7,8 @@ from services.ingest.record import RATER
 from services.receipts import service as receipts
 from services.receipts.issue import GROUP as ISSUER
 from services.webhooks import service as webhooks
-from services.webhooks.take_registry import GROUP as WEBHOOKS
-from shared.contracts.topics import REGISTRY_PUBLISHED, RETENTION, USAGE_LOGGED, USAGE_RATED
+from services.webhooks.take import GROUP as WEBHOOKS
+from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED, RETENTION, USAGE_LOGGED, USAGE_RATED
 from shared.event_log.positions import PostgresPositions
 from shared.event_log.postgres.trim import Group, Trimmer
 from shared.postgres import Database
@@ -30,9 +30,11 @@ def build_trimmer(
         topic: keep if keep is None or passed_on is None else passed_on for topic, keep in RETENTION.items()
     }
     retention[USAGE_LOGGED] = accepted
+    hooks = [Group(WEBHOOKS, PostgresPositions(database, webhooks.SCHEMA.name))]
     groups = {
         USAGE_LOGGED: [Group(RATER, PostgresPositions(database, ingest.SCHEMA.name))],
         USAGE_RATED: [Group(ISSUER, PostgresPositions(database, receipts.SCHEMA.name))],
-        REGISTRY_PUBLISHED: [Group(WEBHOOKS, PostgresPositions(database, webhooks.SCHEMA.name))],
+        BUDGETS_CROSSED: hooks,
+        REGISTRY_PUBLISHED: hooks,
     }
     return Worker("event-log-trim", Trimmer(database, retention, groups).run)

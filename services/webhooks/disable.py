@@ -36,6 +36,6 @@ async def disable(
         at,
         {"webhook_id": endpoint_id, "url": url, "reason": reason, "disabled_at": rfc3339(at)},
     )
-    await enqueue(connection, [message], at=at, account_id=account_id)
+    await enqueue(connection, [message._replace(account_id=account_id)], at=at)
     WEBHOOKS_DISABLED.labels(reason).inc()
     _log.warning("webhook %s of account %s is disabled: %s", endpoint_id, account_id, reason)

@@ -28,7 +28,7 @@ EVENTS: Final = (*REGISTRY_EVENTS, BUDGET_THRESHOLD, WEBHOOK_DISABLED)
 """What an endpoint can want. `webhook.test` goes to an endpoint on request alone, whatever it wants."""
 
 _MESSAGES: Final = UUID("3b0c5a52-6b0f-5d0e-9c35-8f7a1d2b94e6")
-_encoder: Final = msgspec.json.Encoder(decimal_format="number")
+_encoder: Final = msgspec.json.Encoder()
 
 
 class _Body(msgspec.Struct):
@@ -45,6 +45,6 @@ def name_message(*parts: object) -> UUID:
 
 
 def write_message(message_id: UUID, event: str, happened_at: datetime, data: Any) -> Message:  # noqa: ANN401 - any JSON value
-    """A message as it is sent and signed. Decimals are numbers, with all their digits."""
+    """A message as it is sent and signed, to everybody's endpoints."""
     body = _encoder.encode(_Body(event, rfc3339(happened_at), data))
     return Message(message_id, event, body, happened_at)

@@ -7,14 +7,17 @@ from typing import Final, NamedTuple
 from services.webhooks.deliver import Deliverer
 from services.webhooks.deliveries import DeliveryLog
 from services.webhooks.endpoints import AccountEndpoints
+from services.webhooks.read_budgets import read_crossing
+from services.webhooks.read_registry import RegistryReader
 from services.webhooks.retention import DeliveryRetention
 from services.webhooks.routes.deliveries import build_delivery_routes
 from services.webhooks.routes.endpoints import build_endpoint_routes
 from services.webhooks.sealing_key import SealingKey
 from services.webhooks.settings import WebhooksSettings
-from services.webhooks.take_registry import RegistryTaker
+from services.webhooks.take import Read, Taker
 from services.webhooks.worker import build_workers
 from shared.clock import Clock
+from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED
 from shared.event_log.port import EventLog
 from shared.event_log.positions import PostgresPositions
 from shared.postgres import Database, Schema
@@ -38,7 +41,7 @@ class Sources(NamedTuple):
     """Where events come from.
 
     Attributes:
-        event_log: gives `registry.published`.
+        event_log: gives `registry.published` and `budgets.crossed`.
         registry: tells what a version changed.
     """
 
@@ -114,16 +117,17 @@ def build_delivering(
     sealing_key = SealingKey(database, settings)
     outbound = build_outbound(settings)
     positions = PostgresPositions(database, SCHEMA.name)
+    published = RegistryReader(database, sources.registry, clock)
+
+    def taker(read: Read) -> Taker:
+        return Taker(
+            database=database, event_log=sources.event_log, positions=positions, clock=clock, read=read
+        )
+
     return Service(
         name="deliverer",
         workers=build_workers(
-            registry_taker=RegistryTaker(
-                database=database,
-                event_log=sources.event_log,
-                positions=positions,
-                registry=sources.registry,
-                clock=clock,
-            ),
+            takers={REGISTRY_PUBLISHED: taker(published.read), BUDGETS_CROSSED: taker(read_crossing)},
             deliverer=Deliverer(
                 database=database,
                 sealing_key=sealing_key,

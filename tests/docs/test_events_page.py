@@ -7,7 +7,7 @@ import pytest
 
 from services.ingest.record import RATER
 from services.receipts.issue import GROUP as ISSUER
-from services.webhooks.take_registry import GROUP as WEBHOOKS
+from services.webhooks.take import GROUP as WEBHOOKS
 from shared.contracts.budgets import BudgetCrossed
 from shared.contracts.keys import KeysChanged
 from shared.contracts.receipts import ReceiptIssued

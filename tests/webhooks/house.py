@@ -9,13 +9,15 @@ from typing import Any
 from uuid import UUID
 
 from services.webhooks.deliver import Deliverer
+from services.webhooks.read_budgets import read_crossing
+from services.webhooks.read_registry import RegistryReader
 from services.webhooks.sealing_key import SealingKey
 from services.webhooks.service import SCHEMA, Sources, build_outbound, build_webhooks
 from services.webhooks.settings import WebhooksSettings
-from services.webhooks.take_registry import RegistryTaker
+from services.webhooks.take import Read, Taker
 from shared.clock import FixedClock
 from shared.contracts.keys import Principal
-from shared.contracts.topics import TOPICS
+from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED, TOPICS
 from shared.errors import NotFoundError
 from shared.event_log.port import EventLog, Slice, StoredRecord
 from shared.event_log.positions import PostgresPositions
@@ -70,10 +72,10 @@ class House:
     clock: FixedClock
     registry: ARegistry
     service: Service
-    taker: RegistryTaker
+    takers: dict[str, Taker]
     deliverer: Deliverer
     settings: WebhooksSettings
-    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    offsets: dict[str, int] = field(default_factory=dict)
 
     async def call(
         self,
@@ -103,16 +105,15 @@ class House:
         page = await self.call("GET", f"/{endpoint['id']}/deliveries?{text}")
         return page["deliveries"]
 
-    async def take(self, *values: bytes) -> None:
-        """Hand records of `registry.published` to the consumer, as the event log would."""
-        topic = "registry.published"
-        first = self.offsets.get((topic, 0), 0)
+    async def take(self, *values: bytes, topic: str = REGISTRY_PUBLISHED) -> None:
+        """Hand records to the consumer, as the event log would."""
+        first = self.offsets.get(topic, 0)
         records = [
-            StoredRecord(topic, 0, first + number, b"registry", value, (), self.clock.now())
+            StoredRecord(topic, 0, first + number, b"key", value, (), self.clock.now())
             for number, value in enumerate(values)
         ]
-        await self.taker.take(Slice(topic, 0, tuple(records), first))
-        self.offsets[topic, 0] = first + len(values)
+        await self.takers[topic].take(Slice(topic, 0, tuple(records), first))
+        self.offsets[topic] = first + len(values)
 
     async def publish(self, version: str, *changes: dict[str, Any], at: datetime | None = None) -> None:
         """A version is published, and taken from the topic."""
@@ -181,19 +182,21 @@ class Street:
         await sealing_key.open()
         outbound = outbound or build_outbound(chosen)
         self.stack.push_async_callback(outbound.close)
+
+        def taker(read: Read) -> Taker:
+            positions = PostgresPositions(database, SCHEMA.name)
+            return Taker(database=database, event_log=event_log, positions=positions, clock=clock, read=read)
+
         return House(
             database=database,
             event_log=event_log,
             clock=clock,
             registry=registry,
             service=service,
-            taker=RegistryTaker(
-                database=database,
-                event_log=event_log,
-                positions=PostgresPositions(database, SCHEMA.name),
-                registry=registry,  # type: ignore[arg-type]  # it is only called
-                clock=clock,
-            ),
+            takers={
+                REGISTRY_PUBLISHED: taker(RegistryReader(database, registry, clock).read),  # type: ignore[arg-type]  # it is only called
+                BUDGETS_CROSSED: taker(read_crossing),
+            },
             deliverer=Deliverer(
                 database=database,
                 sealing_key=sealing_key,

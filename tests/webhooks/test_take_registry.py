@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.contracts.topics import USAGE_DEAD
+from shared.contracts.topics import REGISTRY_PUBLISHED, USAGE_DEAD
 from shared.errors import UnavailableError
 from shared.event_log.port import FencedError, Slice, StoredRecord
 from tests.receipts.event_log import read_all
@@ -126,7 +126,7 @@ async def test_a_version_that_an_instance_does_not_know_yet_is_waited_for_but_no
         await house.take(published("2031.05.03", at))
     house.clock.at = at + timedelta(minutes=2)
     record = StoredRecord("registry.published", 0, 0, b"registry", published("2031.05.03", at), (), at)
-    await house.taker.take(Slice("registry.published", 0, (record,), 0))
+    await house.takers[REGISTRY_PUBLISHED].take(Slice("registry.published", 0, (record,), 0))
     assert (await count(house, "positions"), await told(house)) == (1, [])
 
 

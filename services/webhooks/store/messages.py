@@ -12,12 +12,14 @@ class Message(NamedTuple):
 
     Attributes:
         happened_at: endpoints that were made later are not told.
+        account_id: whose endpoints are told; None is everybody's.
     """
 
     message_id: UUID
     type: str
     body: bytes
     happened_at: datetime
+    account_id: UUID | None = None
 
 
 # One statement may not add a row and refer to it through a constraint of another one unless both see it: the
@@ -35,16 +37,14 @@ ON CONFLICT DO NOTHING
 """
 
 
-async def insert_message(
-    connection: Connection, message: Message, *, at: datetime, account_id: UUID | None = None
-) -> int:
-    """Have a message delivered to every endpoint that wants it, of one account or of all; say to how many.
+async def insert_message(connection: Connection, message: Message, *, at: datetime) -> int:
+    """Have a message delivered to every endpoint that wants it, and say to how many.
 
     A message of the same id goes to nobody twice. Ask `has_subscribers` first.
     """
     await connection.execute(INSERT_MESSAGE, message.message_id, message.type, message.body, at)
     done = await connection.execute(
-        INSERT_DELIVERIES, message.message_id, at, message.type, message.happened_at, account_id
+        INSERT_DELIVERIES, message.message_id, at, message.type, message.happened_at, message.account_id
     )
     return int(done.rpartition(" ")[2])
 

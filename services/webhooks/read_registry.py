@@ -11,20 +11,16 @@ from typing import Final
 
 import msgspec
 
-from services.webhooks.enqueue import enqueue
 from services.webhooks.events import REGISTRY_EVENTS, name_message, write_message
 from services.webhooks.store.endpoints import has_subscribers
 from services.webhooks.store.messages import Message
 from shared.clock import Clock, rfc3339
 from shared.contracts.registry import RegistryPublished
 from shared.errors import NotFoundError, UnavailableError
-from shared.event_log.dead_letter import Poison, dead_letter
-from shared.event_log.port import EventLog, Slice, StoredRecord
-from shared.event_log.positions import PostgresPositions
+from shared.event_log.port import StoredRecord
 from shared.postgres import Database
 from shared.web.client import Upstream
 
-GROUP: Final = "webhooks"
 MAX_CHANGES: Final = 100
 """In one message; what a version changed beyond goes into further ones."""
 
@@ -53,62 +49,28 @@ _changes_decoder: Final = msgspec.json.Decoder(_Changes)
 _type_decoder: Final = msgspec.json.Decoder(_Type)
 
 
-class RegistryTaker:
-    """Takes slices of `registry.published`.
+class RegistryReader:
+    """Reads `registry.published`.
 
     Args:
-        database: of the schema `webhooks`.
-        event_log: takes `usage.dead`.
-        positions: fences each slice, so that it is applied once whoever delivers it.
+        database: of the schema `webhooks`: tells whether anybody wants to know.
         registry: tells what a version changed.
-        clock: tells what is due from now on.
+        clock: tells how old an event is.
     """
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        event_log: EventLog,
-        positions: PostgresPositions,
-        registry: Upstream,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, database: Database, registry: Upstream, clock: Clock) -> None:
         self._database = database
-        self._event_log = event_log
-        self._positions = positions
         self._registry = registry
         self._clock = clock
 
-    async def take(self, taken: Slice) -> None:
-        """Store the position, the messages and a delivery for each endpoint, in one transaction.
+    async def read(self, record: StoredRecord) -> list[Message]:
+        """The messages of a version; none where nobody wants any.
 
         Raises:
-            FencedError: another member has applied this slice.
-            UnavailableError: the database, the event log or the registry is away; nothing was stored.
+            ValueError: it is no such event.
+            UnavailableError: the database or the registry is away.
         """
-        messages: list[Message] = []
-        poison: list[Poison] = []
-        for record in taken.records:
-            try:
-                event = _event_decoder.decode(record.value or b"")
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                poison.append(Poison(record, f"{type(error).__name__}: {error}"))
-                continue
-            messages += await self._read(event, record)
-        async with self._database.transaction() as connection:
-            await self._positions.advance(
-                connection,
-                GROUP,
-                taken.topic,
-                taken.partition,
-                expected=taken.expected,
-                next_offset=taken.next_offset,
-            )
-            await enqueue(connection, messages, at=self._clock.now())
-            await dead_letter(self._event_log, poison)
-
-    async def _read(self, event: RegistryPublished, record: StoredRecord) -> list[Message]:
-        """The messages of a version; none where nobody wants any."""
+        event = _event_decoder.decode(record.value or b"")
         async with self._database.connection() as connection:
             if not await has_subscribers(connection, REGISTRY_EVENTS, event.generated_at):
                 return []
