@@ -87,14 +87,18 @@ class House:
         scopes: tuple[str, ...] = ("read", "admin"),
     ) -> Any:
         """One request as the gateway would pass it on; a problem is raised as its typed error."""
-        principal = Principal(account_id=account, key_id=UUID(int=7), scopes=scopes)
-        headers = [(b"x-llmring-principal", PrincipalMint(GATEWAY, self.clock).mint(principal))]
+        headers = list(self.principal(account, scopes).items())
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         assert self.service.app is not None
         answer = await AsgiUpstream(self.service.app).call(
             method, f"/api/v1/webhooks{path}", headers=headers, body=raw
         )
         return json.loads(answer.body) if answer.body else None
+
+    def principal(self, account: UUID = A, scopes: tuple[str, ...] = ("read", "admin")) -> dict[bytes, bytes]:
+        """What the gateway adds to a request of an account."""
+        principal = Principal(account_id=account, key_id=UUID(int=7), scopes=scopes)
+        return {b"x-llmring-principal": PrincipalMint(GATEWAY, self.clock).mint(principal)}
 
     async def register(self, url: str, *events: str, account: UUID = A) -> Any:
         return await self.call("POST", body={"url": url, "events": events}, account=account)
