@@ -28,6 +28,7 @@ from services.webhooks.store.deliveries import (
 from services.webhooks.store.endpoints import clear_failing, note_failing
 from shared.clock import Clock
 from shared.errors import UnavailableError
+from shared.event_log.port import EventLog
 from shared.postgres import Database
 from shared.stopping import is_set_within
 from shared.telemetry.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS, WEBHOOK_WAITING_SECONDS
@@ -52,6 +53,8 @@ class Deliverer:
 
     Args:
         database: of the schema `webhooks`.
+        event_log: takes `webhooks.disabled`. It must not take its connections from `database`: the event is
+            appended while a transaction is open.
         sealing_key: opens secrets.
         outbound: calls endpoints.
         clock: tells what is due, and dates attempts.
@@ -63,6 +66,7 @@ class Deliverer:
         self,
         *,
         database: Database,
+        event_log: EventLog,
         sealing_key: SealingKey,
         outbound: GuardedOutbound,
         clock: Clock,
@@ -70,6 +74,7 @@ class Deliverer:
         version: str,
     ) -> None:
         self._database = database
+        self._event_log = event_log
         self._sealing_key = sealing_key
         self._outbound = outbound
         self._clock = clock
@@ -214,9 +219,9 @@ class Deliverer:
                 since = await note_failing(connection, *place, attempt.attempted_at)
                 outcome = "refused" if reply is not None else "unanswered"
                 if reply is not None and reply.status == 410:
-                    await disable(connection, *place, "gone", now)
+                    await disable(connection, self._event_log, *place, reason="gone", at=now)
                 elif since is not None and now - since >= self._disable_after:
-                    await disable(connection, *place, "failing", now)
+                    await disable(connection, self._event_log, *place, reason="failing", at=now)
         WEBHOOK_ATTEMPTS.labels(outcome).inc()
 
     async def _measure(self) -> None:

@@ -41,7 +41,7 @@ class Sources(NamedTuple):
     """Where events come from.
 
     Attributes:
-        event_log: gives `registry.published` and `budgets.crossed`.
+        event_log: gives `registry.published` and `budgets.crossed`, takes `webhooks.disabled`.
         registry: tells what a version changed.
     """
 
@@ -130,6 +130,7 @@ def build_delivering(
             takers={REGISTRY_PUBLISHED: taker(published.read), BUDGETS_CROSSED: taker(read_crossing)},
             deliverer=Deliverer(
                 database=database,
+                event_log=sources.event_log,
                 sealing_key=sealing_key,
                 outbound=outbound,
                 clock=clock,

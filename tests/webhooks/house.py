@@ -203,6 +203,7 @@ class Street:
             },
             deliverer=Deliverer(
                 database=database,
+                event_log=event_log,
                 sealing_key=sealing_key,
                 outbound=outbound,
                 clock=clock,

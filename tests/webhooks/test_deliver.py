@@ -1,6 +1,7 @@
 """Messages arrive: signed, at least once, with ever longer pauses, and none stands in another one's way."""
 
 import asyncio
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +13,10 @@ from standardwebhooks import WebhookVerificationError
 from services.webhooks.retention import DeliveryRetention
 from services.webhooks.schedule import DELAYS
 from shared.clock import FixedClock
+from shared.contracts.topics import WEBHOOKS_DISABLED
 from shared.errors import ConflictError
-from tests.webhooks.house import B, House, Street
+from tests.receipts.event_log import read_all
+from tests.webhooks.house import A, B, House, Street
 from tests.webhooks.receiver import Received, Receiver, answer_with, take
 
 
@@ -173,6 +176,16 @@ async def test_a_webhook_that_is_gone_is_disabled_at_once_and_the_others_are_tol
     assert told.verify(watch["secret"])["data"] == {
         "webhook_id": gone["id"],
         "url": receiver.url,
+        "reason": "gone",
+        "disabled_at": shown["disabled_at"],
+    }
+    [event] = [json.loads(each.value or b"") for each in await read_all(house.event_log, WEBHOOKS_DISABLED)]
+    assert event.pop("event_id") == told.id
+    assert event == {
+        "v": 1,
+        "account_id": str(A),
+        "webhook_id": gone["id"],
+        "host": "127.0.0.1",
         "reason": "gone",
         "disabled_at": shown["disabled_at"],
     }
