@@ -53,6 +53,7 @@ COMMENT ON COLUMN webhooks.deliveries.attempts IS 'all attempts that are written
 COMMENT ON COLUMN webhooks.deliveries.claimed_until IS 'until then one process delivers it, and no other does';
 
 CREATE INDEX deliveries_pending ON webhooks.deliveries (endpoint_id, next_attempt_at) WHERE status = 'pending';
+CREATE INDEX deliveries_due ON webhooks.deliveries (next_attempt_at) WHERE status = 'pending';
 CREATE INDEX deliveries_newest_first ON webhooks.deliveries (account_id, endpoint_id, created_at DESC, message_id DESC);
 CREATE INDEX deliveries_by_age ON webhooks.deliveries (created_at) WHERE status <> 'pending';
 CREATE INDEX deliveries_of_message ON webhooks.deliveries (message_id);

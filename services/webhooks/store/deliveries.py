@@ -46,11 +46,16 @@ class Attempt(NamedTuple):
 
 
 # It walks from endpoint to endpoint by the index, so that it costs by endpoints that wait and not by
-# deliveries, and takes a few of each: one with a long queue does not stand before the others.
+# deliveries, and takes a few of each: one with a long queue does not stand before the others. Where nothing is
+# due it does not set out; the first one by the index tells, with whatever plan.
 CLAIM_DELIVERIES: Final = """
 WITH RECURSIVE waiting AS (
     (SELECT endpoint_id FROM webhooks.deliveries
-      WHERE status = 'pending' AND endpoint_id > $2 ORDER BY endpoint_id LIMIT 1)
+      WHERE status = 'pending' AND endpoint_id > $2
+        AND $1 >= (SELECT next_attempt_at FROM webhooks.deliveries
+                    WHERE status = 'pending' AND (claimed_until IS NULL OR claimed_until <= $1)
+                    ORDER BY next_attempt_at LIMIT 1)
+      ORDER BY endpoint_id LIMIT 1)
     UNION ALL
     SELECT (SELECT d.endpoint_id FROM webhooks.deliveries d
              WHERE d.status = 'pending' AND d.endpoint_id > w.endpoint_id ORDER BY d.endpoint_id LIMIT 1)
