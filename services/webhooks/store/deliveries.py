@@ -46,8 +46,8 @@ class Attempt(NamedTuple):
 
 
 # It walks from endpoint to endpoint by the index, so that it costs by endpoints that wait and not by
-# deliveries, and takes a few of each: one with a long queue does not stand before the others. Where nothing is
-# due it does not set out; the first one by the index tells, with whatever plan.
+# deliveries, and takes a few of each: one with a long queue does not stand before the others. Where nothing
+# is due, as the first one by the index tells with whatever plan, it does not set out.
 CLAIM_DELIVERIES: Final = """
 WITH RECURSIVE waiting AS (
     (SELECT endpoint_id FROM webhooks.deliveries
