@@ -103,6 +103,16 @@ class House:
     async def register(self, url: str, *events: str, account: UUID = A) -> Any:
         return await self.call("POST", body={"url": url, "events": events}, account=account)
 
+    async def send_test(self, endpoint: Any) -> str:
+        """Send a `webhook.test`, and tell the message's id."""
+        sent = await self.call("POST", f"/{endpoint['id']}/test")
+        assert sent["type"] == "webhook.test"
+        return str(sent["message_id"])
+
+    async def look_at(self, endpoint: Any) -> Any:
+        """The endpoint as it is now."""
+        return await self.call("GET", f"/{endpoint['id']}")
+
     async def log(self, endpoint: Any, **query: Any) -> Any:
         """Deliveries to an endpoint, newest first."""
         text = "&".join(f"{name}={value}" for name, value in query.items())
