@@ -64,7 +64,7 @@ async def ask(
 
 async def crossings(street: Street) -> list[tuple[str | None, str, str, str, str]]:
     """What was told, each once: whose budget, the month, the amount, the threshold, and what was spent."""
-    found = {}
+    found: dict[str, Any] = {}
     for value in await street.logged(BUDGETS_CROSSED):
         event = msgspec.json.decode(value)
         found.setdefault(event["event_id"], event)

@@ -264,7 +264,10 @@ async def test_budgets_are_set_all_at_once_or_not_at_all(street: Street) -> None
 async def test_a_key_needs_the_scope_and_another_accounts_budget_is_none(street: Street) -> None:
     ingest = await street.open_ingest()
     [mine] = await put(ingest, a_budget())
-    put_or_get = [("PUT", "", {"budgets": []}, "admin"), ("GET", "", None, "read")]
+    put_or_get: list[tuple[str, str, Any, str]] = [
+        ("PUT", "", {"budgets": []}, "admin"),
+        ("GET", "", None, "read"),
+    ]
     asked = {"amount": 1, "reservation_id": str(uuid4())}
     below = [("POST", f"/{mine['id']}/{what}", asked, "log") for what in ("reserve", "settle")]
     for method, path, body, scope in put_or_get + below:

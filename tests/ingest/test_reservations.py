@@ -37,7 +37,7 @@ async def held(asking: Awaitable[Any]) -> bool:
     return True
 
 
-async def use(ingest: Ingest) -> list[tuple[Decimal, Decimal, Decimal]]:
+async def use(ingest: Ingest) -> list[tuple[Any, Any, Any]]:
     """Spent, reserved and remaining of each budget."""
     return [(each["spent"], each["reserved"], each["remaining"]) for each in await get(ingest)]
 
