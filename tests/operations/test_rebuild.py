@@ -10,20 +10,14 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from services.ingest.budget import BudgetKey, Wish
 from services.ingest.latency import bucket_of, list_bucket_starts_ms
-from services.ingest.presence import Presence
 from services.ingest.rebuild import Rebuilt, rebuild_rollups
 from services.ingest.reprice import reprice
-from services.ingest.reserve import Reserving
-from services.ingest.set_budgets import Budgeting, Wanted
-from services.ingest.settle import Settling
 from services.ingest.store.recount import CountFound, SumsFound, replace_day
-from shared.clock import FixedClock
 from shared.contracts.topics import USAGE_LOGGED
 from shared.event_log.postgres.trim import Trimmer
-from shared.ids import uuid7
 from shared.money import plain
+from tests.operations.budgets import use_budgets
 from tests.operations.works import NOW, A, B, C, Works, an_event
 
 ON_POSTGRES = pytest.mark.parametrize("kind", ["postgres"])
@@ -200,43 +194,7 @@ async def test_everything_comes_back_from_the_topic(works: Works) -> None:
 
 @ON_POSTGRES
 async def test_what_budgets_have_spent_comes_back_with_what_no_record_tells(works: Works) -> None:
-    clock, presence = FixedClock(NOW), Presence(works.database)
-    budgeting = Budgeting(
-        database=works.database,
-        presence=presence,
-        event_log=works.event_log,
-        clock=clock,
-        month_clock=clock,
-    )
-    settling = Settling(
-        database=works.database,
-        presence=presence,
-        event_log=works.event_log,
-        clock=clock,
-        expiry_clock=clock,
-    )
-    thresholds = (Decimal("0.5"), Decimal(1))
-    await works.accept(*(an_event(number) for number in range(5)))
-    await works.work_off()
-    wanted = [
-        Wanted(None, "all", "account", "", Decimal(10), thresholds),
-        Wanted(None, "web", "origin", "web", Decimal(10), thresholds),
-    ]
-    whole, web = [BudgetKey(A, each.id) for each in await budgeting.set_budgets(A, wanted)]
-    reserving = Reserving(works.database, presence, clock)
-    names = [uuid7() for _ in range(5)]
-    for key, name in ((whole, names[0]), (web, names[0]), *((whole, name) for name in names[1:])):
-        await reserving.reserve(key, Wish(name, Decimal(1), timedelta(minutes=1)))
-    await settling.settle(whole, names[0], Decimal("0.25"))  # and by a record
-    await settling.settle(whole, names[1], Decimal("0.75"))  # and by nothing else
-    await settling.settle(whole, names[2], Decimal(0))
-    await works.accept(
-        *(an_event(number) for number in range(5)),
-        an_event(client_cost="4.125", cost="4.125", cost_status="client", reservation_id=names[0]),
-        an_event(client_cost="0.5", cost="0.5", cost_status="client", reservation_id=names[3], origin="web"),
-        an_event(client_cost="0.5", cost="0.5", cost_status="client", reservation_id=names[3]),
-    )
-    await works.work_off()
+    await use_budgets(works)
     tables = ("budgets", "budget_months", "reservations")
     before = await contents(works, *tables)
     assert len(before["budget_months"]) == 2
