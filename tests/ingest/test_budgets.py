@@ -32,7 +32,7 @@ from tests.ingest.spending import (
     put,
     spent,
 )
-from tests.ingest.test_raters import deadlocks
+from tests.ingest.test_raters import FAIL_ONCE, deadlocks
 
 EACH_SCOPE = (a_budget(), a_budget(scope="key", value=str(KEY)), a_budget(scope="origin", value="web"))
 
@@ -225,6 +225,23 @@ async def test_without_the_event_log_nothing_that_reaches_a_threshold_is_counted
     with pytest.raises(UnavailableError):
         await put(ingest, a_budget(9))
     assert [each["amount"] for each in await get(ingest)] == [10]
+
+
+@pytest.mark.parametrize("code", ["40P01", "22012"])
+async def test_a_failure_while_budgets_are_counted_is_tried_again_and_counts_once(
+    street: Street, code: str
+) -> None:
+    ingest = await street.open_ingest()
+    await put(ingest, *EACH_SCOPE)
+    await ingest.log(cost=60, origin="web")
+    async with (await street.open_database()).connection() as connection:
+        await connection.execute(FAIL_ONCE.format(table="budget_months", code=code))
+    await street.rate_all()
+    [tries] = await street.fetch("SELECT last_value FROM usage.tries")
+    assert tries["last_value"] >= 2
+    assert await spent(ingest) == [60, 60, 60]
+    assert len(await crossings(street)) == 3
+    await street.assert_rollups_add_up()
 
 
 async def test_budgets_are_set_all_at_once_or_not_at_all(street: Street) -> None:
