@@ -16,6 +16,7 @@ from shared.coalescer import Coalescer
 from shared.errors import BudgetExceededError, InvalidFieldError, NotFoundError
 from shared.money import ZERO, plain
 from shared.postgres import Database
+from shared.telemetry.metrics import RESERVATIONS
 
 NO_BUDGET: Final = "There is no such budget."
 
@@ -67,6 +68,7 @@ class Reserving:
             line.waiting -= 1
             if line.waiting == 0:
                 self._lines.pop(budget, None)
+        RESERVATIONS.labels(decision.outcome).inc()
         if decision.outcome == "refused":
             left = max(ZERO, decision.remaining)
             raise BudgetExceededError(

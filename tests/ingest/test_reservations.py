@@ -22,6 +22,7 @@ from shared.errors import (
     UnavailableError,
 )
 from shared.postgres import Database
+from shared.telemetry.metrics import REGISTRY
 from tests.ingest.conftest import Way
 from tests.ingest.house import NOW, A, B, Ingest, Street
 from tests.ingest.spending import MAY, Rater, a_budget, ask, costing, crossings, get, put, spent
@@ -35,6 +36,11 @@ async def held(asking: Awaitable[Any]) -> bool:
     except BudgetExceededError:
         return False
     return True
+
+
+def decided(outcome: str) -> float:
+    """How many wishes were, as the metric says."""
+    return REGISTRY.get_sample_value("llmring_reservations_total", {"outcome": outcome}) or 0
 
 
 async def use(ingest: Ingest) -> list[tuple[Any, Any, Any]]:
@@ -207,10 +213,11 @@ async def test_settling_reaches_thresholds_as_records_do(street: Street) -> None
 async def test_a_repeat_is_the_same_reservation(street: Street) -> None:
     ingest, other = [await street.open_ingest() for _ in range(2)]
     [budget] = await put(ingest, a_budget(10))
-    name = str(uuid4())
+    name, before = str(uuid4()), decided("found")
     many = [ask(each, budget, "reserve", amount=3, reservation_id=name) for each in (ingest, other) * 20]
     answers = await asyncio.gather(*many)
     assert sum(not each.replayed for each in answers) == 1
+    assert decided("found") - before == 39
     assert {(each.body["reservation_id"], each.body["expires_at"]) for each in answers} == {
         (name, "2031-05-03T12:10:00Z")
     }
