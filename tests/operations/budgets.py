@@ -37,11 +37,14 @@ async def use_budgets(works: Works) -> None:
         Wanted(None, "all", "account", "", Decimal(10), thresholds),
         Wanted(None, "web", "origin", "web", Decimal(10), thresholds),
     ]
-    whole, web = [BudgetKey(A, each.id) for each in await budgeting.set_budgets(A, wanted)]
+    gone = Wanted(None, "gone", "origin", "gone", Decimal(10), thresholds)
+    whole, web, removed = [BudgetKey(A, each.id) for each in await budgeting.set_budgets(A, [*wanted, gone])]
     reserving = Reserving(works.database, presence, clock)
     names = [uuid7() for _ in range(5)]
-    for key, name in ((whole, names[0]), (web, names[0]), *((whole, name) for name in names[1:])):
+    others = [(key, names[0]) for key in (web, removed)]
+    for key, name in (*others, *((whole, name) for name in names)):
         await reserving.reserve(key, Wish(name, Decimal(1), timedelta(minutes=1)))
+    await budgeting.set_budgets(A, wanted)
     await settling.settle(whole, names[0], Decimal("0.25"))  # and by a record
     await settling.settle(whole, names[1], Decimal("0.75"))  # and by nothing else
     await settling.settle(whole, names[2], Decimal(0))

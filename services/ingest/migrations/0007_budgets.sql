@@ -26,14 +26,17 @@ CREATE TABLE usage.budget_months (
     reserved   numeric   NOT NULL DEFAULT 0,
     unpriced   bigint    NOT NULL DEFAULT 0,
     told       numeric[] NOT NULL DEFAULT '{}',
+    forgotten  boolean   NOT NULL DEFAULT false,
     PRIMARY KEY (account_id, budget_id, month),
     FOREIGN KEY (account_id, budget_id) REFERENCES usage.budgets ON DELETE CASCADE
 ) WITH (fillfactor = 50);
 
 COMMENT ON COLUMN usage.budget_months.told IS 'thresholds that were reached and of which budgets.crossed has told';
+COMMENT ON COLUMN usage.budget_months.forgotten IS 'its reservations are deleted, since the month is long over';
 
 -- Parts of a month's budget that somebody holds. What one has cost is `record_cost` where a record names it, else
--- `settled_cost`, what its holder said; while both are null it is not known, whether it has expired or not.
+-- `settled_cost`, what its holder said; while both are null it is not known, whether it has expired or not. They
+-- are deleted in small batches, long after their month or their budget, so no key refers to that.
 CREATE TABLE usage.reservations (
     account_id     uuid        NOT NULL,
     budget_id      uuid        NOT NULL,
@@ -45,11 +48,17 @@ CREATE TABLE usage.reservations (
     settled_cost   numeric,
     record_cost    numeric,
     log_id         uuid,
-    PRIMARY KEY (account_id, budget_id, reservation_id),
-    FOREIGN KEY (account_id, budget_id) REFERENCES usage.budgets ON DELETE CASCADE
+    PRIMARY KEY (account_id, budget_id, reservation_id)
 );
 
-CREATE INDEX reservations_live ON usage.reservations (account_id, budget_id, month, expires_at) WHERE is_live;
+CREATE INDEX reservations_by_month ON usage.reservations (account_id, budget_id, month, is_live, expires_at);
+
+-- Budgets that were removed, and that may have reservations still.
+CREATE TABLE usage.removed_budgets (
+    account_id uuid NOT NULL,
+    budget_id  uuid NOT NULL,
+    PRIMARY KEY (account_id, budget_id)
+);
 
 ALTER TABLE usage.logs ADD COLUMN reservation_id uuid;
 

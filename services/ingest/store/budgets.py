@@ -93,11 +93,17 @@ async def lock_budget(connection: Connection, key: BudgetKey) -> StoredBudget | 
     return None if row is None else _budget(row)
 
 
-DELETE_BUDGETS: Final = "DELETE FROM usage.budgets WHERE account_id = $1 AND budget_id = ANY ($2::uuid[])"
+DELETE_BUDGETS: Final = """
+WITH gone AS (
+    DELETE FROM usage.budgets WHERE account_id = $1 AND budget_id = ANY ($2::uuid[])
+    RETURNING account_id, budget_id
+)
+INSERT INTO usage.removed_budgets (account_id, budget_id) SELECT account_id, budget_id FROM gone
+"""
 
 
 async def delete_budgets(connection: Connection, account_id: UUID, budget_ids: Sequence[UUID]) -> None:
-    """Delete budgets with all that was spent and reserved of them."""
+    """Delete budgets and what was spent of them. `delete_old_reservations` deletes their reservations."""
     await connection.execute(DELETE_BUDGETS, account_id, budget_ids)
 
 
@@ -157,8 +163,9 @@ async def begin_months(connection: Connection, budget: StoredBudget, start_at: d
 BEGIN_ALL_MONTHS: Final = """
 INSERT INTO usage.budget_months (account_id, budget_id, month, spent, reserved)
 SELECT account_id, budget_id, month, coalesce(sum(settled_cost) FILTER (WHERE log_id IS NULL), 0),
-       coalesce(sum(amount) FILTER (WHERE is_live), 0)
-  FROM usage.reservations GROUP BY 1, 2, 3
+       coalesce(sum(reservations.amount) FILTER (WHERE is_live), 0)
+  FROM usage.reservations JOIN usage.budgets USING (account_id, budget_id)
+ GROUP BY 1, 2, 3
 """
 
 

@@ -21,8 +21,8 @@ class BudgetFound(NamedTuple):
     found: tuple[Decimal, Decimal, int]
 
 
-# A record that has settled a reservation of the budget counts there. Where retention has deleted records of a
-# month, the others do not tell what the budget must have counted.
+# A record that has settled a reservation of the budget counts there. Where records or reservations of a month
+# were deleted, the others do not tell what the budget must have counted.
 LIST_WRONG_BUDGETS: Final = """
 WITH months AS (
     SELECT b.account_id, b.budget_id, b.scope, b.value, m.month,
@@ -65,7 +65,7 @@ SELECT account_id, budget_id, month, due.spent AS due_spent, due.reserved AS due
        due.unpriced AS due_unpriced, coalesce(found.spent, 0) AS spent,
        coalesce(found.reserved, 0) AS reserved, coalesce(found.unpriced, 0) AS unpriced
   FROM due LEFT JOIN usage.budget_months found USING (account_id, budget_id, month)
- WHERE (due.spent, due.reserved, due.unpriced)
+ WHERE NOT coalesce(found.forgotten, false) AND (due.spent, due.reserved, due.unpriced)
        IS DISTINCT FROM (coalesce(found.spent, 0), coalesce(found.reserved, 0), coalesce(found.unpriced, 0))
 """
 

@@ -128,6 +128,43 @@ async def set_reservations(connection: Connection, settled: Collection[StoredRes
     await connection.execute(SET_RESERVATIONS, *_columns(rows))
 
 
+DELETE_OLD_RESERVATIONS: Final = """
+WITH old AS (
+    SELECT r.account_id, r.budget_id, r.reservation_id
+      FROM usage.removed_budgets b JOIN usage.reservations r USING (account_id, budget_id)
+     UNION ALL
+    SELECT r.account_id, r.budget_id, r.reservation_id
+      FROM usage.budget_months m JOIN usage.reservations r USING (account_id, budget_id, month)
+     WHERE m.month < $1 AND NOT m.forgotten
+     LIMIT $2
+), gone AS (
+    DELETE FROM usage.reservations r USING old
+     WHERE r.account_id = old.account_id AND r.budget_id = old.budget_id
+       AND r.reservation_id = old.reservation_id
+    RETURNING 1
+)
+SELECT count(*) FROM gone
+"""
+NOTE_FORGOTTEN: Final = "UPDATE usage.budget_months SET forgotten = true WHERE month < $1 AND NOT forgotten"
+FORGET_REMOVED: Final = """
+DELETE FROM usage.removed_budgets b
+ WHERE NOT EXISTS (SELECT FROM usage.reservations r
+                    WHERE r.account_id = b.account_id AND r.budget_id = b.budget_id)
+"""
+
+
+async def delete_old_reservations(connection: Connection, before: date, limit: int) -> int:
+    """Delete reservations of months before one, and of budgets that were removed; how many.
+
+    With the last of them it is noted that there are none.
+    """
+    count = int(await connection.fetchval(DELETE_OLD_RESERVATIONS, before, limit))
+    if count < limit:
+        await connection.execute(NOTE_FORGOTTEN, before)
+        await connection.execute(FORGET_REMOVED)
+    return count
+
+
 def _reservation(row: Row) -> StoredReservation:
     log_id = row["log_id"]
     return StoredReservation(
