@@ -1,6 +1,7 @@
 """Every service and every consumer as a process of its own; knows them all, as `all_in_one` does.
 
-A process waits for what it needs and is not ready before; it starts in any order with the others.
+A process waits for what it needs and is not ready before; it starts in any order with the others. It imports
+its own service alone.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,24 +9,17 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
-from services.all_in_one import (
+from services.auth.settings import AuthSettings
+from services.gateway.settings import GatewaySettings
+from services.ingest.settings import RetentionSettings
+from services.receipts.settings import ReceiptsSettings
+from services.redis_shares import (
     MAX_COUNTED_ADDRESSES,
     MAX_COUNTED_KEYS,
     build_claim_cache,
     build_marks,
     build_quota_counter,
 )
-from services.auth import service as auth
-from services.auth.settings import AuthSettings
-from services.gateway.pages import MetricsPage
-from services.gateway.routes import SERVICES as BEHIND_GATEWAY
-from services.gateway.service import build_gateway
-from services.gateway.settings import GatewaySettings
-from services.ingest import service as ingest
-from services.ingest.settings import RetentionSettings
-from services.receipts import service as receipts
-from services.receipts.settings import ReceiptsSettings
-from services.registry import service as registry
 from shared.clock import Clock
 from shared.event_log.port import EventLog
 from shared.limits.choose import build_limiter
@@ -96,6 +90,10 @@ class Process:
 
 
 async def _build_gateway(around: Surroundings) -> Service:
+    from services.gateway.pages import MetricsPage
+    from services.gateway.routes import SERVICES as BEHIND_GATEWAY
+    from services.gateway.service import build_gateway
+
     redis = await around.open_redis()
     if around.mint is None:
         raise ValueError("the gateway needs its principal seed")
@@ -114,6 +112,8 @@ async def _build_gateway(around: Surroundings) -> Service:
 
 
 async def _build_registry(around: Surroundings) -> Service:
+    from services.registry import service as registry
+
     return registry.build_registry(
         database=await around.open_database(registry.SCHEMA),
         event_log=await around.open_event_log(),
@@ -124,6 +124,8 @@ async def _build_registry(around: Surroundings) -> Service:
 
 
 async def _build_ingest(around: Surroundings) -> Service:
+    from services.ingest import service as ingest
+
     redis = await around.open_redis()
     return ingest.build_ingest(
         database=await around.open_dispensable_database(ingest.SCHEMA),
@@ -140,6 +142,8 @@ async def _build_ingest(around: Surroundings) -> Service:
 
 
 async def _build_rater(around: Surroundings) -> Service:
+    from services.ingest import service as ingest
+
     database = await around.open_database(ingest.SCHEMA)
     rating = ingest.build_rating(
         database=database,
@@ -157,6 +161,8 @@ async def _build_rater(around: Surroundings) -> Service:
 
 
 async def _build_auth(around: Surroundings) -> Service:
+    from services.auth import service as auth
+
     redis = await around.open_redis()
     return auth.build_auth(
         database=await around.open_database(auth.SCHEMA),
@@ -172,6 +178,8 @@ async def _build_auth(around: Surroundings) -> Service:
 
 
 async def _build_receipts(around: Surroundings) -> Service:
+    from services.receipts import service as receipts
+
     return receipts.build_receipts(
         database=await around.open_database(receipts.SCHEMA),
         event_log=await around.open_event_log(),
@@ -186,6 +194,8 @@ async def _build_receipts(around: Surroundings) -> Service:
 
 
 async def _build_issuer(around: Surroundings) -> Service:
+    from services.receipts import service as receipts
+
     database = await around.open_database(receipts.SCHEMA)
     issuing = receipts.build_issuing(
         database=database,

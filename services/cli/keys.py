@@ -5,7 +5,6 @@ from base64 import b64encode
 
 import click
 
-from services.all_in_one import SCHEMAS
 from services.auth.operator import create_operator_key
 from services.cli.reach import reach_database
 from services.cli.settings import load_settings
@@ -51,6 +50,8 @@ def receipts() -> None:
 
 
 async def _create(url: str, name: str | None) -> str:
+    from services.all_in_one import SCHEMAS
+
     await migrate(url, SCHEMAS)
     database = await open_database(url, application_name="llmring-api keys")
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -169,7 +170,7 @@ def build_ingest(
                 *build_reservations(Reserving(database, presence, budget_clock), settling),
             ],
             service="ingest",
-            lanes=build_fast_lanes(acceptance, principals),
+            lanes=build_fast_lanes(acceptance, principals, pace.bulk if pace else nullcontext),
             principals=principals,
             version=version,
             documented=build_documented(),
