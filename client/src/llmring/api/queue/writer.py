@@ -1,0 +1,144 @@
+"""From memory to disk: a thread that writes down whatever has come together, in one transaction."""
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from llmring.api.queue.store import NewRow, QueueStore, Row
+from llmring.api.queue.tally import Tally
+
+MAX_IN_MEMORY: Final = 10_000
+"""Records that are not on disk yet. More come together only where the disk does not take them."""
+
+_MAX_GROUP: Final = 1000
+_GATHER_S: Final = 0.002
+_AFTER_FAILURE_S: Final = 0.2
+
+
+class Fresh(NamedTuple):
+    """A record that was just queued.
+
+    Attributes:
+        made_at: epoch seconds; None where the caller gave a timestamp of its own.
+        wrong: why it can never be sent; empty where it can.
+    """
+
+    key: str
+    body: bytes
+    made_at: float | None
+    wrong: str
+
+
+class Writer:
+    """Writes records to the store.
+
+    Args:
+        path: of the store; None for memory alone, as where it cannot be used.
+        max_records: above so many unsent records, the newest are dropped.
+        tally: counts what is dropped and set aside.
+    """
+
+    def __init__(self, path: Path | None, max_records: int | None, tally: Tally) -> None:
+        self.path = path
+        self.store: QueueStore | None = None
+        self._max_records = max_records
+        self._tally = tally
+        self._fresh: deque[Fresh | threading.Event] = deque()
+        self._awake = threading.Event()
+        self._closing = False
+
+    def put(self, record: Fresh) -> None:
+        """Take a record over. Neither waits nor raises."""
+        if len(self._fresh) >= MAX_IN_MEMORY:
+            self._tally.count_dropped(1)
+            return
+        self._fresh.append(record)
+        if not self._awake.is_set():
+            self._awake.set()
+
+    def count_fresh(self) -> int:
+        """How many records are not on disk yet, roughly."""
+        return len(self._fresh)
+
+    def wait_written(self, timeout_s: float) -> bool:
+        """Wait until what was put before is on disk; whether it is."""
+        mark = threading.Event()
+        self._fresh.append(mark)
+        self._awake.set()
+        return mark.wait(timeout_s)
+
+    def close(self) -> None:
+        """Let `run` end once all is written."""
+        self._closing = True
+        self._awake.set()
+
+    def run(self, opened: Callable[[QueueStore], None], added: Callable[[int], None]) -> None:
+        """Work until closed.
+
+        Args:
+            opened: is told of the store.
+            added: is told how many records came to it.
+        """
+        store = self.store = self._open()
+        opened(store)
+        group: list[Fresh | threading.Event] = []
+        while True:
+            if not group:
+                self._awake.wait()
+                if not self._closing:
+                    time.sleep(_GATHER_S)
+                self._awake.clear()
+            while self._fresh and len(group) < _MAX_GROUP:
+                group.append(self._fresh.popleft())
+            if group:
+                group = self._write(store, group, added)
+            if self._fresh:
+                self._awake.set()
+            elif self._closing and not group:
+                return
+
+    def _open(self) -> QueueStore:
+        try:
+            return QueueStore(self.path, self._max_records)
+        except (sqlite3.Error, OSError) as error:
+            self._tally.tell("usage is kept in memory alone, since %s cannot be used: %s", self.path, error)
+            self.path = None
+            return QueueStore(None, self._max_records)
+
+    def _write(
+        self, store: QueueStore, group: list[Fresh | threading.Event], added: Callable[[int], None]
+    ) -> list[Fresh | threading.Event]:
+        """Write a group; what is to be written again."""
+        records = [each for each in group if isinstance(each, Fresh)]
+        rows = [NewRow(each.key, each.body, _instant(each.made_at)) for each in records if not each.wrong]
+        wrong = [(Row(0, each.key, each.body, None), each.wrong) for each in records if each.wrong]
+        try:
+            dropped = store.add(rows, wrong)
+        except sqlite3.Error as error:
+            self._tally.tell("usage cannot be written down now: %s", error)
+            time.sleep(_AFTER_FAILURE_S)
+            if not self._closing:
+                return group
+            self._tally.count_dropped(len(records))
+            return []
+        if wrong:
+            self._tally.count_refused(len(wrong), wrong[-1][1])
+        if dropped:
+            self._tally.count_dropped(dropped)
+        if rows:
+            added(len(rows) - dropped)
+        for each in group:
+            if isinstance(each, threading.Event):
+                each.set()
+        return []
+
+
+def _instant(epoch_s: float | None) -> str | None:
+    if epoch_s is None:
+        return None
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat().replace("+00:00", "Z")
