@@ -15,6 +15,9 @@ from tests.conftest import leave_out
 from tests.live.conftest import account, operator, server  # noqa: F401 - fixtures, used as they are
 from tests.servers.server import MissingServerError
 
+FOREIGN = Path(__file__).parents[2] / "client" / "src"
+"""What a program that is not ours has on its path."""
+
 KEY = "llmr_pk_" + "5ec2e7" * 8
 
 

@@ -21,11 +21,10 @@ import pytest
 
 from llmring.api import APIService, SyncAPIService
 from llmring.api.queue import UsageQueue
-from tests.client.conftest import KEY, open_api
+from tests.client.conftest import FOREIGN, KEY, open_api
 from tests.client.fake import FakeServer, Reply, Seen, accept_all, problem
 
 RECORD: dict[str, Any] = {"model": "openai:gpt-4o-mini", "input_tokens": 1200, "output_tokens": 350}
-FOREIGN = Path(__file__).parents[2] / "client" / "src"
 
 
 def keys_of(fake: FakeServer) -> list[str]:
