@@ -32,13 +32,16 @@ class Weather:
         self.lock = threading.Lock()
         self.seen: Counter[str] = Counter()
         self.http = httpx.Client(timeout=30)
+        self.next: list[str] = []
         self.is_fair = False
 
     def answer(self, seen: Seen) -> Reply:
         """One request's fate."""
-        kinds = ["pass", "pass", "pass", "limited", "refused", "lost before", "lost after"]
         with self.lock:
-            kind = "pass" if self.is_fair else self.random.choice(kinds)
+            if not self.next:  # each in every round, in any order
+                self.next = ["pass", "pass", "limited", "refused", "lost before", "lost after"]
+                self.random.shuffle(self.next)
+            kind = "pass" if self.is_fair else self.next.pop()
             self.seen[kind] += 1
         match kind:
             case "limited":
