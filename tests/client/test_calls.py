@@ -122,8 +122,8 @@ def test_what_may_pass_is_repeated_as_the_same_record(fake: FakeServer, api: API
 def test_what_must_happen_once_and_what_takes_long_is_not_repeated(fake: FakeServer, api: APIService) -> None:
     fake.answer(Reply(0))
     with pytest.raises(APINetworkError):
-        api.reserve_budget("b/1", Decimal("0.10"))
-    assert [each.path for each in fake.seen] == ["/api/v1/budgets/b%2F1/reserve"]
+        api.register_webhook(url="https://a.example", events=["price.changed"])
+    assert [each.path for each in fake.seen] == ["/api/v1/webhooks"]
     fake.answer(problem(503, "unavailable", headers={"Retry-After": "600"}))
     started = time.monotonic()
     with pytest.raises(APIUnavailableError) as raised:
@@ -204,17 +204,23 @@ def test_debugging_shows_requests_and_answers_and_no_secret(
 def test_budgets_and_webhooks_are_sent_as_the_contract_has_them(fake: FakeServer, api: APIService) -> None:
     fake.answer(
         Reply(200, {"reservation_id": "r1", "remaining": 9.9, "expires_at": "2026-01-01T00:00:00Z"}),
-        Reply(200, {"remaining": 9.95}),
+        Reply(0),
+        Reply(200, {"reservation_id": "r1", "cost": 0.05, "remaining": 9.95}),
         Reply(204),
+        problem(409, "budget-exceeded", "0.01 left"),
     )
     held = api.reserve_budget("b1", Decimal("0.10"), expires_in_s=60)
     assert (held.reservation_id, held.remaining) == ("r1", Decimal("9.9"))
-    api.settle_budget("b1", "r1", cost=Decimal("0.05"))
-    api.delete_webhook("w1")
+    assert api.settle_budget("b1", "r1", cost=Decimal("0.05")).remaining == Decimal("9.95")
+    api.delete_webhook("w/1")
+    error = _error_of(api.reserve_budget, budget_id="b1", amount=1)
+    assert (type(error), error.kind, error.detail) == (APIConflictError, "budget-exceeded", "0.01 left")
+    assert len({seen.body.pop("reservation_id") for seen in (fake.seen[0], fake.seen[-1])}) == 2
     assert [(each.method, each.path, each.body) for each in fake.seen] == [
         ("POST", "/api/v1/budgets/b1/reserve", {"amount": 0.1, "expires_in_s": 60}),
-        ("POST", "/api/v1/budgets/b1/settle", {"reservation_id": "r1", "cost": 0.05}),
-        ("DELETE", "/api/v1/webhooks/w1", None),
+        *[("POST", "/api/v1/budgets/b1/settle", {"reservation_id": "r1", "cost": 0.05})] * 2,
+        ("DELETE", "/api/v1/webhooks/w%2F1", None),
+        ("POST", "/api/v1/budgets/b1/reserve", {"amount": 1}),
     ]
 
 

@@ -214,7 +214,7 @@ class SyncAPIService(_Service):
     list_webhooks = _blocking(accounts.list_webhooks)
     delete_webhook = _blocking(accounts.delete_webhook)
     get_budgets = _blocking(accounts.get_budgets)
-    set_budget = _blocking(accounts.set_budget)
+    set_budgets = _blocking(accounts.set_budgets)
     reserve_budget = _blocking(accounts.reserve_budget)
     settle_budget = _blocking(accounts.settle_budget)
 
@@ -258,7 +258,7 @@ class AsyncAPIService(_Service):
     list_webhooks = _awaited(accounts.list_webhooks)
     delete_webhook = _awaited(accounts.delete_webhook)
     get_budgets = _awaited(accounts.get_budgets)
-    set_budget = _awaited(accounts.set_budget)
+    set_budgets = _awaited(accounts.set_budgets)
     reserve_budget = _awaited(accounts.reserve_budget)
     settle_budget = _awaited(accounts.settle_budget)
 
@@ -307,7 +307,7 @@ class APIService(_Service):
     list_webhooks = _either(accounts.list_webhooks)
     delete_webhook = _either(accounts.delete_webhook)
     get_budgets = _either(accounts.get_budgets)
-    set_budget = _either(accounts.set_budget)
+    set_budgets = _either(accounts.set_budgets)
     reserve_budget = _either(accounts.reserve_budget)
     settle_budget = _either(accounts.settle_budget)
 

@@ -1,16 +1,17 @@
 """Webhooks and budgets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from llmring.api.calls import Known
 from llmring.api.exchange import Flow, Request, exchange
 from llmring.api.models import decode, encode, given
-from llmring.api.models.accounts import Budgets, Reservation, Webhook, Webhooks
+from llmring.api.models.accounts import Budget, Budgets, Reservation, Settlement, Webhook, Webhooks
 
-# Nothing here has an idempotency key, so what changes something is sent once.
+# Registering and deleting have no idempotency key, so they are sent once.
 
 
 def register_webhook(known: Known, *, url: str, events: Sequence[str]) -> Flow[Webhook]:
@@ -39,20 +40,25 @@ def delete_webhook(known: Known, webhook_id: str) -> Flow[None]:
     yield from _send("DELETE", f"/api/v1/webhooks/{quote(webhook_id, safe='')}")
 
 
-def get_budgets(known: Known) -> Flow[list[dict[str, Any]]]:
-    """The account's budgets."""
+def get_budgets(known: Known) -> Flow[list[Budget]]:
+    """The account's budgets, and how far they are used in this month."""
     body = yield from _send("GET", "/api/v1/budgets")
     return decode(body, Budgets).budgets
 
 
-def set_budget(known: Known, budget: Mapping[str, Any]) -> Flow[dict[str, Any]]:
-    """Make or change a budget; the fields are those of `PUT /api/v1/budgets`.
+def set_budgets(known: Known, budgets: Iterable[Mapping[str, Any]]) -> Flow[list[Budget]]:
+    """Set the account's budgets, all at once: those that are not named are no more.
+
+    Args:
+        known: of the service.
+        budgets: each with `name`, `scope` (`account`, `key` or `origin`) with its `value`, `amount` in
+            dollars for each month, and `thresholds`, shares of the amount of which to be told.
 
     Raises:
         APIValidationError: a field is wrong.
     """
-    body = yield from _send("PUT", "/api/v1/budgets", encode(budget), repeatable=True)
-    return decode(body, dict[str, Any])
+    body = encode({"budgets": [dict(each) for each in budgets]})
+    return decode((yield from _send("PUT", "/api/v1/budgets", body, repeatable=True)), Budgets).budgets
 
 
 def reserve_budget(
@@ -61,33 +67,39 @@ def reserve_budget(
     amount: Decimal | float,
     *,
     expires_in_s: int | None = None,
+    reservation_id: str | None = None,
 ) -> Flow[Reservation]:
-    """Hold a part of a budget, before the call that may cost so much. Dollars.
+    """Hold a part of a budget, in dollars, before the call that may cost so much.
+
+    Args:
+        known: of the service.
+        budget_id: of the budget.
+        amount: what the call may cost at most.
+        expires_in_s: after so long it falls back by itself.
+        reservation_id: a UUID of the caller's own: whoever asks again with it is given the same reservation.
 
     Raises:
-        APIConflictError: so much is not left.
+        APIConflictError: so much is not left (`kind` is `budget-exceeded`).
         APIUnavailableError: nobody knows what is left; do not spend.
     """
-    body = encode(given({"amount": amount, "expires_in_s": expires_in_s}))
-    answer = yield from _send("POST", f"/api/v1/budgets/{quote(budget_id, safe='')}/reserve", body)
-    return decode(answer, Reservation)
+    own_id = reservation_id or str(uuid4())
+    body = encode(given({"amount": amount, "expires_in_s": expires_in_s, "reservation_id": own_id}))
+    path = f"/api/v1/budgets/{quote(budget_id, safe='')}/reserve"
+    return decode((yield from _send("POST", path, body, repeatable=True)), Reservation)
 
 
 def settle_budget(
-    known: Known,
-    budget_id: str,
-    reservation_id: str,
-    *,
-    cost: Decimal | float | None = None,
-) -> Flow[dict[str, Any]]:
-    """Say what the call cost in the end; without a cost, nothing.
+    known: Known, budget_id: str, reservation_id: str, *, cost: Decimal | float | None = None
+) -> Flow[Settlement]:
+    """Say what the call has cost in the end; without a cost the reservation is given back.
 
     Raises:
-        APINotFoundError: the reservation is not there, or expired.
+        APINotFoundError: there is no such reservation.
+        APIConflictError: it was settled with another cost.
     """
     body = encode(given({"reservation_id": reservation_id, "cost": cost}))
-    answer = yield from _send("POST", f"/api/v1/budgets/{quote(budget_id, safe='')}/settle", body)
-    return decode(answer, dict[str, Any]) if answer else {}
+    path = f"/api/v1/budgets/{quote(budget_id, safe='')}/settle"
+    return decode((yield from _send("POST", path, body, repeatable=True)), Settlement)
 
 
 def _send(

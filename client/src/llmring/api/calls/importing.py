@@ -64,7 +64,7 @@ def import_usage_logs(
                 if (error.status or 500) >= 500 or isinstance(error, APIRateLimitError):
                     raise error
                 refused.append(RefusedLine(index=index, reason=error.detail))
-    return ImportResult(accepted=accepted, refused=refused)
+    return ImportResult(accepted=accepted, refused=sorted(refused, key=lambda line: line.index))
 
 
 def _send(part: list[tuple[int, bytes]]) -> Flow[list[dict[str, Any]]]:

@@ -15,7 +15,8 @@ class UsageFields(TypedDict, total=False):
 
     `input_tokens` include cached reads, cache writes and audio; `output_tokens` include reasoning and audio.
     `provider` may stand in `model`, as `provider:model`. `cost` is in dollars, and counts instead of the
-    registry's price. `timestamp` is the call's own time, with its offset from UTC.
+    registry's price. `timestamp` is the call's own time, with its offset from UTC. `reservation_id` names a
+    part of a budget that was held for this call.
     """
 
     model: Required[str]
@@ -38,6 +39,7 @@ class UsageFields(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     timestamp: datetime | str | None
     idempotency_key: str | None
+    reservation_id: str | None
 
 
 USAGE_FIELDS: Final = frozenset(UsageFields.__annotations__)
