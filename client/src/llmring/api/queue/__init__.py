@@ -6,6 +6,7 @@ the program. Another thread sends what is in the store.
 """
 
 import atexit
+import itertools
 import logging
 import os
 import secrets
@@ -83,6 +84,9 @@ class UsageQueue:
             self._start()  # a program before this one may have left something behind
 
     def _reset(self) -> None:
+        # Random once for each process; a number costs less than asking the system for randomness each time.
+        self._prefix = f"{secrets.token_hex(16)}-"
+        self._numbers = itertools.count()
         self._tally = Tally()
         self._writer = Writer(self._path, self._max_records, self._tally)
         self._sender: Sender | None = None
@@ -99,7 +103,7 @@ class UsageQueue:
         key = ""
         try:
             record = {name: value for name, value in fields.items() if value is not None}
-            key = str(record.setdefault("idempotency_key", secrets.token_hex(16)))
+            key = str(record.setdefault("idempotency_key", f"{self._prefix}{next(self._numbers):x}"))
             if self._is_closed:
                 self._tally.count_dropped(1)
                 return key
