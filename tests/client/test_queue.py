@@ -197,9 +197,7 @@ def test_a_clock_that_is_ahead_loses_nothing(
     assert [each.key for each in api.list_refused()] == ["caller's time"]
 
 
-def test_a_full_queue_drops_the_newest_and_counts_them(
-    fake: FakeServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_queue_drops_the_newest(fake: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
     fake.answer(Reply(0))
     api = open_api(fake, max_queued=100)
     keys = []
