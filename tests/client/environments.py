@@ -1,6 +1,7 @@
 """Environments in which the built client is installed, alone or beside the published `llmring`."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from tests.live.client_environment import CACHE, install_client
 from tests.servers.server import MissingServerError
 
 CLIENT = Path(__file__).parents[2] / "client"
+PYPROJECT = CLIENT / "pyproject.toml"
+SOURCES = sorted((CLIENT / "src").rglob("*.py"))
 
 
 def install_built(beside: str | None) -> Path:
@@ -23,43 +26,46 @@ def install_built(beside: str | None) -> Path:
     Raises:
         MissingServerError: it could not be installed.
     """
-    folder = CACHE / f"api-client-{(beside or 'alone').replace('==', '-')}"
-    digest = _digest()
+    name = f"api-client-{(beside or 'alone').replace('==', '-')}"
+    folder = CACHE / f"{name}-{_digest(PYPROJECT)[:16]}"  # another set of dependencies is another environment
     CACHE.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        done = folder / "installed"
+    with FileLock(CACHE / f"{name}.lock"):
         try:
+            wheel = build_wheel()
+            done = folder / "with"
             if not done.exists():
-                shutil.rmtree(folder, ignore_errors=True)
-                if beside is None:
-                    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-                else:  # a copy takes seconds, where another installation takes a minute
-                    shutil.copytree(install_client(beside).parent, folder, symlinks=True)
-                    done.unlink()
-            if not done.exists() or done.read_text() != digest:
-                wheel = _build(folder)
-                _pip(folder, "install", str(wheel))
-                _pip(folder, "install", "--force-reinstall", "--no-deps", str(wheel))
-                done.write_text(digest)
+                _make(folder, beside)
+                _pip(folder / "bin", "install", str(wheel))
+            elif done.read_text() != str(wheel):
+                _pip(folder / "bin", "install", "--force-reinstall", "--no-deps", str(wheel))
+            done.write_text(str(wheel))
         except subprocess.SubprocessError as error:
             raise MissingServerError(f"the client could not be installed: {error}") from error
     return folder / "bin"
 
 
-def _build(folder: Path) -> Path:
-    wheels = folder / "wheels"
-    for old in wheels.glob("*.whl"):
-        old.unlink()
-    _pip(folder, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(CLIENT))
-    [wheel] = wheels.glob("*.whl")
+def build_wheel() -> Path:
+    """The client of the working tree, built."""
+    folder = CACHE / "api-client-wheels" / _digest(PYPROJECT, CLIENT / "README.md", *SOURCES)[:16]
+    with FileLock(CACHE / "api-client-wheels.lock"):
+        if not list(folder.glob("*.whl")):
+            _pip(Path(sys.executable).parent, "wheel", "--no-deps", "--wheel-dir", str(folder), str(CLIENT))
+    [wheel] = folder.glob("*.whl")
     return wheel
 
 
-def _pip(folder: Path, *arguments: str) -> None:
-    command = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
+def _make(folder: Path, beside: str | None) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if beside is None:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    else:  # links take a second, where another installation takes a minute
+        shutil.copytree(install_client(beside).parent, folder, symlinks=True, copy_function=os.link)
+
+
+def _pip(programs: Path, *arguments: str) -> None:
+    command = [programs / "python", "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
     subprocess.run(command, check=True, timeout=400)
 
 
-def _digest() -> str:
-    files = [CLIENT / "pyproject.toml", *sorted((CLIENT / "src").rglob("*.py"))]
+def _digest(*files: Path) -> str:
     return hashlib.sha256(b"\0".join(str(file).encode() + file.read_bytes() for file in files)).hexdigest()

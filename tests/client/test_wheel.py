@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.conftest import KEY, Programs
+from tests.client.environments import build_wheel
 from tests.client.fake import FakeServer, accept_all
 
 pytestmark = pytest.mark.client
@@ -41,8 +42,7 @@ def test_it_works_alone_and_beside_the_published_package(
     assert found == {"sent": 1, "namespace": alone, "ring": not alone, "modules": []}
     if not alone:
         assert "llmring" in programs.run("-c", "import llmring; print(llmring.LLMRing)")
-    [wheel] = (programs.folder.parent / "wheels").glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(build_wheel()) as archive:
         names = set(archive.namelist())
     assert "llmring/__init__.py" not in names
     assert {"llmring/api/__init__.py", "llmring/api/py.typed"} <= names
