@@ -213,6 +213,34 @@ def test_a_full_queue_drops_the_newest(fake: FakeServer, caplog: pytest.LogCaptu
     assert api.close().sent == 101
 
 
+def test_a_disk_that_does_not_take_them_fills_the_memory_and_no_more(
+    fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.handler = accept_all
+    monkeypatch.setattr("llmring.api.queue.writer.MAX_BYTES_IN_MEMORY", 20_000)
+    api = open_api(fake, queue_path=tmp_path / "queue")
+    api.queue_usage(**RECORD)
+    assert api.persist()
+    with sqlite3.connect(tmp_path / "queue", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(300):
+            api.queue_usage(**RECORD)
+        dropped = api.queue_state().dropped
+        assert 200 < dropped < 300
+        assert not api.persist(timeout_s=0.1)
+        other.execute("COMMIT")
+    assert api.flush().sent == 301 - dropped
+    assert api.close().dropped == dropped
+
+
+def test_a_burst_is_taken_whole(fake: FakeServer, api: APIService) -> None:
+    fake.handler = accept_all
+    for _ in range(20_000):
+        api.queue_usage(**RECORD)
+    state = api.flush()
+    assert (state.sent, state.dropped) == (20_000, 0)
+
+
 def test_nothing_that_is_queued_can_raise(fake: FakeServer, api: APIService) -> None:
     fake.handler = accept_all
     loop: dict[str, Any] = {}

@@ -13,10 +13,13 @@ from typing import Final, NamedTuple
 from llmring.api.queue.store import NewRow, QueueStore, Row
 from llmring.api.queue.tally import Tally
 
-MAX_IN_MEMORY: Final = 10_000
-"""Records that are not on disk yet. More come together only where the disk does not take them."""
+MAX_BYTES_IN_MEMORY: Final = 64 * 1024 * 1024
+"""Of records that are not on disk yet. So many come together only where the disk does not take them."""
 
 _MAX_GROUP: Final = 1000
+_RECORD_BYTES: Final = 300
+"""What a record takes in memory besides its body, roughly."""
+
 _GATHER_S: Final = 0.002
 _AFTER_FAILURE_S: Final = 0.2
 
@@ -51,13 +54,16 @@ class Writer:
         self._tally = tally
         # In C, so that a record costs a microsecond also where it wakes the thread; None wakes it alone.
         self._fresh: SimpleQueue[Fresh | threading.Event | None] = SimpleQueue()
+        self._bytes_put = 0
+        self._bytes_taken = 0
         self._closing = False
 
     def put(self, record: Fresh) -> None:
         """Take a record over. Neither waits nor raises."""
-        if self._fresh.qsize() >= MAX_IN_MEMORY:
+        if self._bytes_put - self._bytes_taken > MAX_BYTES_IN_MEMORY:
             self._tally.count_dropped(1)
         else:
+            self._bytes_put += len(record.body) + _RECORD_BYTES
             self._fresh.put(record)
 
     def count_fresh(self) -> int:
@@ -97,6 +103,9 @@ class Writer:
         with contextlib.suppress(Empty):
             while len(found) < _MAX_GROUP:
                 found.append(self._fresh.get_nowait())
+        self._bytes_taken += sum(len(each.body) + _RECORD_BYTES for each in found if isinstance(each, Fresh))
+        if self._fresh.empty():
+            self._bytes_taken = self._bytes_put  # threads that put at once may have counted one as none
         return [each for each in found if each is not None]
 
     def _open(self) -> QueueStore:
