@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -168,6 +169,17 @@ def test_one_object_serves_scripts_and_coroutines(fake: FakeServer, api: APIServ
 
     assert asyncio.run(report()) == asyncio.run(report()) == api.log_usage(model="m", provider="p")
     assert len(fake.seen) == 5
+
+
+def test_loops_in_several_threads_share_one_object(fake: FakeServer, api: APIService) -> None:
+    fake.answer(Reply(200, ANSWER))
+
+    async def report() -> list[Any]:
+        return [await api.log_usage(model="m", provider="p") for _ in range(20)]
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: asyncio.run(report()), range(8)))
+    assert sum(map(len, answers)) == len(fake.seen) == 160
 
 
 def test_a_field_that_is_none_of_a_record_is_told(fake: FakeServer, api: APIService) -> None:

@@ -329,6 +329,16 @@ def test_what_is_on_disk_survives_kill_9_and_two_programs_send_it_once(fake: Fak
     assert set(counts.values()) == {1}
 
 
+def test_programs_that_make_the_file_at_once_all_use_it(fake: FakeServer, tmp_path: Path) -> None:
+    fake.answer(problem(503, "unavailable", headers={"Retry-After": "600"}))
+    programs = [run_program(fake, name, 100, "ends") for name in "abcd"]
+    assert [program.wait(60) for program in programs] == [0] * 4
+    [file] = (tmp_path / "state").glob("*.sqlite3")
+    assert file.stat().st_mode & 0o777 == 0o600
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT count(*) FROM records").fetchone() == (400,)
+
+
 def test_a_leased_record_of_a_program_that_hangs_is_sent_after_its_lease(
     fake: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +386,27 @@ def test_a_forked_child_has_a_queue_of_its_own(fake: FakeServer, api: APIService
     )
     assert set(counts) == {"child"} | {f"parent-{number}" for number in range(5)}
     assert sent + api.queue_state().sent == 6
+    assert set(counts.values()) == {1}
+
+
+def test_a_program_may_fork_at_any_moment(fake: FakeServer) -> None:
+    fake.handler = accept_all
+    api = open_api(fake, batch_size=5)
+    children = []
+    for fork in range(25):
+        for number in range(20):
+            api.queue_usage(**RECORD, idempotency_key=f"parent-{fork}-{number}")
+        child = os.fork()
+        if child == 0:
+            api.queue_usage(**RECORD, idempotency_key=f"child-{fork}")
+            os._exit(0 if api.close().dropped == 0 else 1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 25
+    assert api.flush().pending == 0
+    api.close()
+    wanted = {f"parent-{fork}-{number}" for fork in range(25) for number in range(20)}
+    counts = Counter(keys_of(fake))
+    assert set(counts) == wanted | {f"child-{fork}" for fork in range(25)}
     assert set(counts.values()) == {1}
 
 

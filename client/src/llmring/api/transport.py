@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import re
+import threading
 import time
 from typing import Final, TypeVar
 
@@ -30,6 +31,7 @@ class SyncTransport:
         self._settings = settings
         self._client: httpx.Client | None = None
         self._process = 0
+        self._opening = threading.Lock()
 
     def run(self, flow: Flow[T]) -> T:
         """Carry a call out to its end.
@@ -70,16 +72,18 @@ class SyncTransport:
         return _told(self._settings, step, answer, started)
 
     def _open(self) -> httpx.Client:
-        # A forked child must not write into its parent's connections.
-        if self._client is None or self._process != os.getpid():
-            self._process = os.getpid()
-            self._client = httpx.Client(
-                base_url=self._settings.base_url,
-                headers=_headers(self._settings),
-                timeout=self._settings.timeout_s,
-                limits=httpx.Limits(max_connections=self._settings.max_connections),
-            )
-        return self._client
+        if self._process != os.getpid():
+            # A forked child must not write into its parent's connections, nor wait for its threads.
+            self._process, self._client, self._opening = os.getpid(), None, threading.Lock()
+        with self._opening:
+            if self._client is None:
+                self._client = httpx.Client(
+                    base_url=self._settings.base_url,
+                    headers=_headers(self._settings),
+                    timeout=self._settings.timeout_s,
+                    limits=httpx.Limits(max_connections=self._settings.max_connections),
+                )
+            return self._client
 
 
 class AsyncTransport:
@@ -87,8 +91,7 @@ class AsyncTransport:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client: httpx.AsyncClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
 
     async def run(self, flow: Flow[T]) -> T:
         """Carry a call out to its end.
@@ -111,8 +114,8 @@ class AsyncTransport:
 
     async def close(self) -> None:
         """Close this loop's connections. A later call opens them anew."""
-        client, self._client = self._client, None
-        if client is not None and self._loop is asyncio.get_running_loop():
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
             await client.aclose()
 
     async def _take(self, step: Request | Pause) -> Response | None:
@@ -131,15 +134,16 @@ class AsyncTransport:
     def _open(self) -> httpx.AsyncClient:
         # Connections belong to the loop that opened them; another `asyncio.run` is another loop.
         loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._loop = loop
-            self._client = httpx.AsyncClient(
+        if loop not in self._clients:
+            for ended in [each for each in list(self._clients) if each.is_closed()]:
+                del self._clients[ended]
+            self._clients[loop] = httpx.AsyncClient(
                 base_url=self._settings.base_url,
                 headers=_headers(self._settings),
                 timeout=self._settings.timeout_s,
                 limits=httpx.Limits(max_connections=self._settings.max_connections),
             )
-        return self._client
+        return self._clients[loop]
 
 
 def _headers(settings: Settings) -> dict[str, str]:

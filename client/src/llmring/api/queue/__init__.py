@@ -241,12 +241,10 @@ class UsageQueue:
 
     def _forget(self) -> None:
         """In a forked child: threads are gone, and what the parent has queued is the parent's to send."""
-        _inherited.append(self._writer.store)  # closing it here would disturb the parent's
         self._reset()
 
 
 _open: set[UsageQueue] = set()
-_inherited: list[QueueStore | None] = []
 
 
 @atexit.register

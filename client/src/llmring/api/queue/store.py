@@ -12,16 +12,16 @@ import secrets
 import socket
 import sqlite3
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
+
+from llmring.api.queue.file import QueueFile
 
 LEASE_S: Final = 60.0
 MAX_REFUSED: Final = 1000
 _MAX_BODY_BYTES: Final = 4 * 1024 * 1024
-_BUSY_S: Final = 5.0
 _LAST_ID: Final = 2**63 - 1
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS records (
@@ -98,25 +98,23 @@ class QueueStore:
     """
 
     def __init__(self, path: Path | None, max_records: int | None) -> None:
-        self._lock = threading.Lock()
         self._max_records = max_records
         self._count = 0
         self._counted_at = 0.0
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        _OWN.add(self._owner)
         if path is not None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
-        self._connection = sqlite3.connect(
-            path or ":memory:", timeout=_BUSY_S, check_same_thread=False, isolation_level=None
-        )
-        # In WAL mode NORMAL survives the end of any program; the machine's own end may cost the last moments.
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        with self._transaction():
-            for statement in _TABLES.split(";"):
-                self._connection.execute(statement)
-            self._free_the_dead()
+        self._file = QueueFile(path)
+        try:
+            with self._file.transaction() as connection:
+                for statement in _TABLES.split(";"):
+                    connection.execute(statement)
+                _free_the_dead(connection)
+        except sqlite3.Error:
+            self._file.close()
+            raise
+        _OWN.add(self._owner)
 
     def add(self, rows: Sequence[NewRow], wrong: Sequence[tuple[Row, str]] = ()) -> int:
         """Keep records; one whose key is there already is the same one. How many found no room.
@@ -125,26 +123,26 @@ class QueueStore:
             rows: to be sent.
             wrong: to be set aside at once, each with the reason.
         """
-        with self._transaction():
+        with self._file.transaction() as connection:
             room = len(rows)
             if self._max_records is not None:
                 now = time.monotonic()
                 if now - self._counted_at > 1 or self._count + len(rows) > self._max_records:
-                    self._count, self._counted_at = self._count_records(), now
+                    self._count, self._counted_at = _count(connection), now
                 room = max(0, self._max_records - self._count)
             taken = rows[:room]
-            self._connection.executemany(
+            connection.executemany(
                 "INSERT OR IGNORE INTO records (idempotency_key, body, stamp) VALUES (?, ?, ?)", taken
             )
             self._count += len(taken)
-            self._set_aside(wrong)
+            _set_aside(connection, wrong)
         return len(rows) - len(taken)
 
     def lease(self, limit: int) -> list[Row]:
         """Take the oldest records that nobody else sends now, as many as fit into one request."""
         now = time.time()
-        with self._transaction():
-            found = self._connection.execute(
+        with self._file.transaction() as connection:
+            found = connection.execute(
                 # A lease far ahead was written by a wrong clock.
                 """SELECT id, idempotency_key, body, stamp FROM records
                    WHERE lease_until <= ? OR lease_until > ? ORDER BY id LIMIT ?""",
@@ -159,7 +157,7 @@ class QueueStore:
                     break
                 rows.append(row)
             found.close()
-            self._connection.executemany(
+            connection.executemany(
                 "UPDATE records SET lease_owner = ?, lease_until = ? WHERE id = ?",
                 [(self._owner, now + LEASE_S, row.id) for row in rows],
             )
@@ -167,87 +165,69 @@ class QueueStore:
 
     def settle(self, outcome: Settled) -> None:
         """Write down what became of leased records. Of those set aside, the newest `MAX_REFUSED` are kept."""
-        with self._transaction():
-            execute = self._connection.executemany
+        with self._file.transaction() as connection:
+            execute = connection.executemany
             execute("DELETE FROM records WHERE id = ?", _ids(outcome.sent))
             execute("UPDATE records SET lease_until = 0 WHERE id = ?", _ids(outcome.later))
             execute("UPDATE records SET lease_until = 0, stamp = NULL WHERE id = ?", _ids(outcome.unstamped))
             execute("DELETE FROM records WHERE id = ?", _ids(row for row, _ in outcome.refused))
-            self._set_aside(outcome.refused)
+            _set_aside(connection, outcome.refused)
 
-    def count(self, up_to: int | None = None) -> int:
+    def count(self, up_to: int = _LAST_ID) -> int:
         """How many records are not sent yet, of all or of those up to an id."""
-        with self._lock:
-            return self._count_records(up_to)
+        with self._file.opened() as connection:
+            return _count(connection, up_to)
 
     def last_id(self) -> int:
         """The newest record's id; 0 without any."""
-        with self._lock:
-            found: tuple[int | None] = self._connection.execute("SELECT max(id) FROM records").fetchone()
+        with self._file.opened() as connection:
+            found: tuple[int | None] = connection.execute("SELECT max(id) FROM records").fetchone()
         return found[0] or 0
 
     def list_records(self) -> list[Row]:
         """Every record, oldest first."""
-        with self._lock:
-            found = self._connection.execute(
-                "SELECT id, idempotency_key, body, stamp FROM records ORDER BY id"
-            )
-            return [Row(*each) for each in found]
+        select = "SELECT id, idempotency_key, body, stamp FROM records ORDER BY id"
+        with self._file.opened() as connection:
+            return [Row(*each) for each in connection.execute(select)]
 
     def list_refused(self) -> list[RefusedRow]:
         """What was set aside, oldest first."""
-        with self._lock:
-            found = self._connection.execute(
-                "SELECT idempotency_key, body, reason, refused_at FROM refused ORDER BY id"
-            )
-            return [RefusedRow(*each) for each in found]
+        select = "SELECT idempotency_key, body, reason, refused_at FROM refused ORDER BY id"
+        with self._file.opened() as connection:
+            return [RefusedRow(*each) for each in connection.execute(select)]
 
     def close(self) -> None:
         """Give leases back and close the file."""
+        with contextlib.suppress(sqlite3.Error), self._file.transaction() as connection:
+            connection.execute("UPDATE records SET lease_until = 0 WHERE lease_owner = ?", (self._owner,))
         _OWN.discard(self._owner)
-        with contextlib.suppress(sqlite3.Error):
-            with self._transaction():
-                self._connection.execute(
-                    "UPDATE records SET lease_until = 0 WHERE lease_owner = ?", (self._owner,)
-                )
-            self._connection.close()
+        self._file.close()
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
 
-    def _set_aside(self, refused: Sequence[tuple[Row, str]]) -> None:
-        if not refused:
-            return
-        now = time.time()
-        self._connection.executemany(
-            "INSERT INTO refused (idempotency_key, body, reason, refused_at) VALUES (?, ?, ?, ?)",
-            [(row.key, row.body, reason, now) for row, reason in refused],
-        )
-        self._connection.execute(
-            "DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?", (MAX_REFUSED,)
-        )
+def _set_aside(connection: sqlite3.Connection, refused: Sequence[tuple[Row, str]]) -> None:
+    if not refused:
+        return
+    now = time.time()
+    connection.executemany(
+        "INSERT INTO refused (idempotency_key, body, reason, refused_at) VALUES (?, ?, ?, ?)",
+        [(row.key, row.body, reason, now) for row, reason in refused],
+    )
+    newest = "DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?"
+    connection.execute(newest, (MAX_REFUSED,))
 
-    def _count_records(self, up_to: int | None = None) -> int:
-        found: tuple[int] = self._connection.execute(
-            "SELECT count(*) FROM records WHERE id <= ?", (_LAST_ID if up_to is None else up_to,)
-        ).fetchone()
-        return found[0]
 
-    def _free_the_dead(self) -> None:
-        host = socket.gethostname()
-        owners = self._connection.execute("SELECT DISTINCT lease_owner FROM records WHERE lease_until > 0")
-        for (owner,) in owners.fetchall():
-            where, _, rest = str(owner).rpartition(":")[0].rpartition(":")
-            if where == host and rest.isdigit() and not _is_alive(owner, int(rest)):
-                self._connection.execute("UPDATE records SET lease_until = 0 WHERE lease_owner = ?", (owner,))
+def _count(connection: sqlite3.Connection, up_to: int = _LAST_ID) -> int:
+    found: tuple[int] = connection.execute("SELECT count(*) FROM records WHERE id <= ?", (up_to,)).fetchone()
+    return found[0]
+
+
+def _free_the_dead(connection: sqlite3.Connection) -> None:
+    host = socket.gethostname()
+    owners = connection.execute("SELECT DISTINCT lease_owner FROM records WHERE lease_until > 0")
+    for (owner,) in owners.fetchall():
+        where, _, rest = str(owner).rpartition(":")[0].rpartition(":")
+        if where == host and rest.isdigit() and not _is_alive(owner, int(rest)):
+            connection.execute("UPDATE records SET lease_until = 0 WHERE lease_owner = ?", (owner,))
 
 
 def _ids(rows: Iterable[Row]) -> list[tuple[int]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
+from llmring.api.exchange import full_jitter
 from llmring.api.queue.store import NewRow, QueueStore, Row
 from llmring.api.queue.tally import Tally
 
@@ -22,6 +23,7 @@ _RECORD_BYTES: Final = 300
 
 _GATHER_S: Final = 0.002
 _AFTER_FAILURE_S: Final = 0.2
+_OPENINGS: Final = 8
 
 
 class Fresh(NamedTuple):
@@ -109,12 +111,20 @@ class Writer:
         return [each for each in found if each is not None]
 
     def _open(self) -> QueueStore:
-        try:
-            return QueueStore(self.path, self._max_records)
-        except (sqlite3.Error, OSError) as error:
-            self._tally.tell("usage is kept in memory alone, since %s cannot be used: %s", self.path, error)
-            self.path = None
-            return QueueStore(None, self._max_records)
+        for attempt in range(_OPENINGS):
+            try:
+                return QueueStore(self.path, self._max_records)
+            except (sqlite3.Error, OSError) as error:
+                # Two programs that make one file at once may each find it locked.
+                if isinstance(error, sqlite3.OperationalError) and attempt < _OPENINGS - 1:
+                    time.sleep(full_jitter(attempt, 0.05, 1.0))
+                    continue
+                self._tally.tell(
+                    "usage is kept in memory alone, since %s cannot be used: %s", self.path, error
+                )
+                break
+        self.path = None
+        return QueueStore(None, self._max_records)
 
     def _write(
         self, store: QueueStore, group: list[Fresh | threading.Event], added: Callable[[int], None]

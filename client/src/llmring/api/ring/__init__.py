@@ -26,9 +26,14 @@ def extend_published() -> bool:
     """Add to `LLMRing` what it does not have. Whether there is such a class; twice does it once."""
     if importlib.util.find_spec("llmring.service") is None:
         return False
-    from llmring.service import LLMRing
+    try:
+        from llmring.service import LLMRing
 
-    if "api_service" in inspect.signature(LLMRing.__init__).parameters or hasattr(LLMRing, _MARK):
+        accepted = inspect.signature(LLMRing.__init__).parameters
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        log.warning("LLMRing is left as it is: %s", error)  # a version that is not known here
+        return False
+    if "api_service" in accepted or hasattr(LLMRing, _MARK):
         return True
     LLMRing.__init__ = _extend_init(LLMRing.__init__)
     for method in (complete, complete_async, list_models, get_model, export_usage_logs):
