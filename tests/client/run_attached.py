@@ -10,7 +10,7 @@ from llmring.service import LoggingService
 from openai import AsyncOpenAI
 
 from llmring import LLMRequest, LLMRing, LLMRingSession, Message, log_llm_call, log_llm_stream
-from llmring.api import APIService
+from llmring.api import APIConfigurationError, APIService
 from llmring.api.attach import usage_fields
 
 SERVER, KEY, AWAY = sys.argv[1:]
@@ -63,7 +63,16 @@ async def main() -> None:
     assert type(plain.logging_service) is LoggingService
     assert plain.api_service is None
     await plain.chat(request())
-    state = await api.flush()
+    try:
+        plain.complete(model="gpt-4o-mini", messages=MESSAGES)
+    except RuntimeError as error:
+        assert "complete_async" in str(error)  # noqa: PT017 - there is no pytest here
+    try:
+        plain.list_models()
+    except APIConfigurationError:
+        state = await api.flush()
+    await api.close()
+    await decorated("after the end")
     lost = await away.close(timeout_s=0.1)
     anthropic = usage_fields(
         {

@@ -51,6 +51,8 @@ def test_rings_sessions_streams_and_decorators_send_through_the_queue(
         "decorated": 1,
         "decorated stream": 1,
         "plain": 1,
+        "after the end": 1,
+        "after the end stream": 1,
     }
     assert {row["cost_status"] for row in rows["attached"]} == {"priced"}
     assert "u1" in {row["metadata"].get("user_id") for row in rows["attached"]}

@@ -1,5 +1,6 @@
 """The client against a real server where that has its own mind: limits, quotas, keys."""
 
+import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,16 @@ def test_a_limit_says_when_it_is_whole_again(server: ServerProcess, operator: An
     assert error.reset_time is not None
     assert timedelta() < error.reset_time - datetime.now(UTC) <= timedelta(seconds=62)
     assert error.request_id
+
+
+def test_the_registry_is_asked_for_by_its_etag(
+    server: ServerProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="llmring.api")
+    for _ in range(2):
+        with SyncAPIService(server.url, debug=True, registry_ttl_s=0) as api:
+            assert api.get_model("gpt-4o-mini").supports_vision
+    assert [line for line in caplog.messages if line.startswith("<- 304")]
 
 
 def test_a_month_that_is_used_up_keeps_what_is_queued(

@@ -109,7 +109,7 @@ class _QueueingClient(ServerClient):  # type: ignore[misc]  # likewise
 
 def _open_client(base_url: str, api_key: str | None = None, timeout: float = 30.0) -> ServerClient:
     own_key, queue = _queues.get(base_url.rstrip("/"), (None, None))
-    if queue is not None and api_key in (None, own_key):
+    if queue is not None and not queue.is_closed and api_key in (None, own_key):
         return _QueueingClient(queue)
     return ServerClient(base_url=base_url, api_key=api_key, timeout=timeout)
 

@@ -20,6 +20,7 @@ from llmring.api.problems import problem_error
 MAX_BATCH: Final = 1000
 MAX_BODY_BYTES: Final = 5 * 1024 * 1024
 _LONGEST_WAIT_S: Final = 120.0
+_USUAL_WAIT_S: Final = 30.0
 
 
 class _Batch(msgspec.Struct):
@@ -74,9 +75,10 @@ def _send(part: list[tuple[int, bytes]]) -> Flow[list[dict[str, Any]]]:
         try:
             response: Response = yield from exchange(request, accept={422})
         except APIRateLimitError as error:
-            if isinstance(error, APIQuotaExceededError) or (error.retry_after or 61) > _LONGEST_WAIT_S:
+            wait_s = _USUAL_WAIT_S if error.retry_after is None else max(1.0, error.retry_after)
+            if isinstance(error, APIQuotaExceededError) or wait_s > _LONGEST_WAIT_S:
                 raise
-            yield Pause(error.retry_after or 1)
+            yield Pause(wait_s)
         else:
             return _read_results(response, len(part))
 

@@ -95,6 +95,11 @@ class UsageQueue:
         self._threads: list[threading.Thread] = []
         self._is_running = self._is_closed = False
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether what is put now is lost."""
+        return self._is_closed
+
     def put(self, fields: Mapping[str, Any]) -> str:
         """Queue a record. It never raises and never waits.
 
