@@ -12,9 +12,9 @@ from uuid import NAMESPACE_URL, uuid5
 import uvloop
 from litestar.types import Receive, Scope, Send
 
-from services.all_in_one import MAX_COUNTED_ADDRESSES, MAX_COUNTED_KEYS
 from services.gateway import service as gateway
 from services.gateway.settings import GatewaySettings
+from services.redis_shares import MAX_COUNTED_ADDRESSES, MAX_COUNTED_KEYS
 from shared.clock import SystemClock
 from shared.limits.choose import build_limiter
 from shared.proofs.signing import SigningKey, new_seed
@@ -59,7 +59,9 @@ async def build(options: argparse.Namespace, stack: AsyncExitStack) -> Service:
         redis = await open_redis(options.redis)
         stack.push_async_callback(redis.close)
     empty = functools.partial(HttpUpstream, options.upstream) if options.upstream else _in_process
-    upstreams: dict[str, Upstream] = {name: empty() for name in ("registry", "ingest", "receipts")}
+    upstreams: dict[str, Upstream] = {
+        name: empty() for name in ("registry", "ingest", "receipts", "webhooks")
+    }
     log: Any = FaultyLog()
     if options.open:
         gateway.Admission = PassThrough  # type: ignore[misc, assignment]

@@ -1,6 +1,7 @@
 """Every service and every consumer as a process of its own; knows them all, as `all_in_one` does.
 
-A process waits for what it needs and is not ready before; it starts in any order with the others.
+A process waits for what it needs and is not ready before; it starts in any order with the others. It imports
+its own service alone.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,24 +9,18 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
-from services.all_in_one import (
+from services.auth.settings import AuthSettings
+from services.gateway.settings import GatewaySettings
+from services.ingest.settings import RetentionSettings
+from services.receipts.settings import ReceiptsSettings
+from services.redis_shares import (
     MAX_COUNTED_ADDRESSES,
     MAX_COUNTED_KEYS,
     build_claim_cache,
     build_marks,
     build_quota_counter,
 )
-from services.auth import service as auth
-from services.auth.settings import AuthSettings
-from services.gateway.pages import MetricsPage
-from services.gateway.routes import SERVICES as BEHIND_GATEWAY
-from services.gateway.service import build_gateway
-from services.gateway.settings import GatewaySettings
-from services.ingest import service as ingest
-from services.ingest.settings import RetentionSettings
-from services.receipts import service as receipts
-from services.receipts.settings import ReceiptsSettings
-from services.registry import service as registry
+from services.webhooks.settings import WebhooksSettings
 from shared.clock import Clock
 from shared.event_log.port import EventLog
 from shared.limits.choose import build_limiter
@@ -70,6 +65,7 @@ class Surroundings:
     auth_settings: AuthSettings
     gateway_settings: GatewaySettings
     receipts_settings: ReceiptsSettings
+    webhooks_settings: WebhooksSettings
     retention_settings: RetentionSettings
 
     def upstream(self, name: str) -> HttpUpstream:
@@ -96,6 +92,10 @@ class Process:
 
 
 async def _build_gateway(around: Surroundings) -> Service:
+    from services.gateway.pages import MetricsPage
+    from services.gateway.routes import SERVICES as BEHIND_GATEWAY
+    from services.gateway.service import build_gateway
+
     redis = await around.open_redis()
     if around.mint is None:
         raise ValueError("the gateway needs its principal seed")
@@ -114,6 +114,8 @@ async def _build_gateway(around: Surroundings) -> Service:
 
 
 async def _build_registry(around: Surroundings) -> Service:
+    from services.registry import service as registry
+
     return registry.build_registry(
         database=await around.open_database(registry.SCHEMA),
         event_log=await around.open_event_log(),
@@ -124,6 +126,8 @@ async def _build_registry(around: Surroundings) -> Service:
 
 
 async def _build_ingest(around: Surroundings) -> Service:
+    from services.ingest import service as ingest
+
     redis = await around.open_redis()
     return ingest.build_ingest(
         database=await around.open_dispensable_database(ingest.SCHEMA),
@@ -140,6 +144,8 @@ async def _build_ingest(around: Surroundings) -> Service:
 
 
 async def _build_rater(around: Surroundings) -> Service:
+    from services.ingest import service as ingest
+
     database = await around.open_database(ingest.SCHEMA)
     rating = ingest.build_rating(
         database=database,
@@ -157,6 +163,8 @@ async def _build_rater(around: Surroundings) -> Service:
 
 
 async def _build_auth(around: Surroundings) -> Service:
+    from services.auth import service as auth
+
     redis = await around.open_redis()
     return auth.build_auth(
         database=await around.open_database(auth.SCHEMA),
@@ -172,6 +180,8 @@ async def _build_auth(around: Surroundings) -> Service:
 
 
 async def _build_receipts(around: Surroundings) -> Service:
+    from services.receipts import service as receipts
+
     return receipts.build_receipts(
         database=await around.open_database(receipts.SCHEMA),
         event_log=await around.open_event_log(),
@@ -186,6 +196,8 @@ async def _build_receipts(around: Surroundings) -> Service:
 
 
 async def _build_issuer(around: Surroundings) -> Service:
+    from services.receipts import service as receipts
+
     database = await around.open_database(receipts.SCHEMA)
     issuing = receipts.build_issuing(
         database=database,
@@ -197,10 +209,42 @@ async def _build_issuer(around: Surroundings) -> Service:
     return replace(issuing, workers=(*issuing.workers, *around.build_trimmers(database)))
 
 
+async def _build_webhooks(around: Surroundings) -> Service:
+    from services.webhooks import service as webhooks
+
+    return webhooks.build_webhooks(
+        database=await around.open_database(webhooks.SCHEMA),
+        principals=around.principals,
+        clock=around.clock,
+        version=around.version,
+        settings=around.webhooks_settings,
+    )
+
+
+async def _build_deliverer(around: Surroundings) -> Service:
+    from services.webhooks import service as webhooks
+
+    return webhooks.build_delivering(
+        database=await around.open_database(webhooks.SCHEMA),
+        sources=webhooks.Sources(await around.open_event_log(), around.upstream("registry")),
+        clock=around.clock,
+        version=around.version,
+        settings=around.webhooks_settings,
+    )
+
+
 SERVICES: Final = {
     "gateway": Process(
         _build_gateway,
-        ("redis_url", "principal_seed", "registry_url", "ingest_url", "auth_url", "receipts_url"),
+        (
+            "redis_url",
+            "principal_seed",
+            "registry_url",
+            "ingest_url",
+            "auth_url",
+            "receipts_url",
+            "webhooks_url",
+        ),
     ),
     "registry": Process(_build_registry, ("database_url", "principal_public_keys")),
     "ingest": Process(_build_ingest, ("database_url", "redis_url", "principal_public_keys", "registry_url")),
@@ -208,11 +252,13 @@ SERVICES: Final = {
     "receipts": Process(
         _build_receipts, ("database_url", "principal_public_keys", "registry_url", "receipts_signing_seed")
     ),
+    "webhooks": Process(_build_webhooks, ("database_url", "principal_public_keys", "webhooks_key")),
 }
 """Processes that answer requests: `llmring-api serve NAME`."""
 
 WORKERS: Final = {
     "rater": Process(_build_rater, ("database_url", "registry_url", "auth_url")),
     "issuer": Process(_build_issuer, ("database_url", "receipts_signing_seed")),
+    "webhooks": Process(_build_deliverer, ("database_url", "registry_url", "webhooks_key")),
 }
 """Processes that consume topics: `llmring-api worker NAME`."""

@@ -54,6 +54,8 @@ def parse_rfc3339(text: str) -> datetime:
         raise ValueError("must be an RFC 3339 time with a zone, such as 2026-05-03T12:00:00Z")
     day, time, fraction, zone = match.groups()
     try:
+        if zone == "Z" and fraction is None:
+            return datetime.fromisoformat(text)  # it says UTC, which is what nearly everybody sends
         at = datetime.fromisoformat(f"{day}T{time}.{(fraction or '0'):0<6}{zone.upper()}")
         return at.astimezone(UTC)
     except (ValueError, OverflowError):

@@ -22,7 +22,9 @@ MAX_FRACTION_DIGITS = 30
 
 def plain(amount: Decimal) -> str:
     """Write an amount without exponent and without trailing zeros: `0.0000000375`, `12`, `0`."""
-    text = format(amount, "f")
+    text = str(amount)
+    if "E" in text:  # seldom; format is slower than str
+        text = format(amount, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text

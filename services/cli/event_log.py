@@ -2,9 +2,7 @@
 
 from datetime import timedelta
 
-from services.all_in_one import SCHEMAS
 from services.cli.settings import ProcessSettings
-from services.trimming import build_trimmer
 from shared.event_log.kafka import open_kafka_event_log
 from shared.event_log.port import EventLog
 from shared.event_log.postgres import SCHEMA, open_postgres_event_log
@@ -27,6 +25,8 @@ async def open_event_log(settings: ProcessSettings, url: str) -> EventLog:
 
 def list_schemas(settings: ProcessSettings) -> list[Schema]:
     """Every schema that the database must have: that of the event log only where it is not in Kafka."""
+    from services.all_in_one import SCHEMAS
+
     return list(SCHEMAS) if settings.kafka_bootstrap else [SCHEMA, *SCHEMAS]
 
 
@@ -34,6 +34,8 @@ def build_trimmers(settings: ProcessSettings, database: Database) -> list[Worker
     """The loop that deletes old records from the event log in `database`; none where it is in Kafka."""
     if settings.kafka_bootstrap:
         return []
+    from services.trimming import build_trimmer
+
     accepted = settings.event_log_accepted_retention_days
     return [
         build_trimmer(

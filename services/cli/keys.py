@@ -5,7 +5,6 @@ from base64 import b64encode
 
 import click
 
-from services.all_in_one import SCHEMAS
 from services.auth.operator import create_operator_key
 from services.cli.reach import reach_database
 from services.cli.settings import load_settings
@@ -50,7 +49,15 @@ def receipts() -> None:
     click.echo(f"LLMRING_RECEIPTS_SIGNING_SEED={b64encode(new_seed()).decode()}")
 
 
+@keys.command()
+def webhooks() -> None:
+    """Print a new key that seals the secrets of webhooks in the database, as a setting. Keep a copy."""
+    click.echo(f"LLMRING_WEBHOOKS_KEY={b64encode(new_seed()).decode()}")
+
+
 async def _create(url: str, name: str | None) -> str:
+    from services.all_in_one import SCHEMAS
+
     await migrate(url, SCHEMAS)
     database = await open_database(url, application_name="llmring-api keys")
     try:

@@ -3,44 +3,26 @@
 import contextlib
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
-import msgspec
 import uvloop
 
-from services.all_in_one import SCHEMAS, build_claim_cache, build_deployment
-from services.auth.operator import ensure_operator
 from services.cli.data_dir import hold_data_dir
 from services.cli.embedded_postgres import run_embedded_postgres
-from services.cli.event_log import build_trimmers, open_event_log
 from services.cli.process import run_one
-from services.cli.public_port import listen_publicly
 from services.cli.settings import ProcessSettings, load_settings
 from services.cli.signals import leave
 from services.cli.version import VERSION
-from services.ingest.claim_cache import ClaimCache
-from services.ingest.firsts import MemoryFirsts
 from services.receipts.signer import SigningKeyError
 from services.separate import SERVICES
-from shared.clock import SystemClock
-from shared.contracts.topics import TOPICS
+from services.webhooks.sealing_key import SealingKeyError
 from shared.errors import UnavailableError
-from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
-from shared.event_log.postgres import forget_members
-from shared.postgres import MigrationError, migrate, open_database
-from shared.redis import Redis, open_redis
-from shared.runtime.front import MetricsOnly
-from shared.runtime.listen import ListenError, listen
-from shared.runtime.run import run_services
-from shared.runtime.service import Service
+from shared.postgres import MigrationError
+from shared.runtime.listen import ListenError
 from shared.runtime.tls import CertificateError
 from shared.settings import SettingsError
-from shared.telemetry.export import export_telemetry, render_metrics
+from shared.telemetry.export import export_telemetry
 from shared.telemetry.logs import configure_logs
-
-OPERATOR_KEY_FILE = "operator.key"
-MAIL_FOLDER = "mail"
 
 
 @click.command()
@@ -55,13 +37,22 @@ def serve(name: str | None) -> None:
     if name is not None:
         run_one(name, SERVICES[name], settings)
         return
+    from services.cli.embedded import serve_all
+
     configure_logs(settings.log_level, as_json=settings.logs_as_json)
     signal.signal(signal.SIGTERM, leave)  # until requests are served, then they are drained first
     with open_database_url(settings) as url:
         try:
             with export_telemetry("serve", VERSION):
-                uvloop.run(_serve(settings, url))
-        except (MigrationError, SigningKeyError, ListenError, CertificateError, SettingsError) as error:
+                uvloop.run(serve_all(settings, url))
+        except (
+            MigrationError,
+            SigningKeyError,
+            SealingKeyError,
+            ListenError,
+            CertificateError,
+            SettingsError,
+        ) as error:
             raise click.ClickException(str(error)) from error
         except UnavailableError as error:
             raise click.ClickException(f"{error.detail} {error.__cause__ or ''}".strip()) from error
@@ -73,62 +64,3 @@ def open_database_url(settings: ProcessSettings) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(hold_data_dir(settings.data_path))
         yield settings.database_url or stack.enter_context(run_embedded_postgres(data / "postgres"))
-
-
-async def _serve(settings: ProcessSettings, url: str) -> None:
-    await migrate(url, [EVENT_LOG_SCHEMA, *SCHEMAS])
-    if settings.database_url is None:
-        await forget_members(url)
-    clock = SystemClock()
-    async with contextlib.AsyncExitStack() as stack:
-        database = await open_database(url, application_name="llmring-api", max_size=16)
-        stack.push_async_callback(database.close)
-        event_log = await open_event_log(settings, url)
-        stack.push_async_callback(event_log.close)
-        redis = await open_redis(settings.redis_url) if settings.redis_url else None
-        if redis is not None:
-            stack.push_async_callback(redis.close)
-        if settings.metrics_port is not None:
-            metrics = MetricsOnly(render_metrics)
-            await stack.enter_async_context(listen(metrics, settings.host, settings.metrics_port))
-        await event_log.ensure_topics(TOPICS)
-        deployment = build_deployment(
-            database=database,
-            event_log=event_log,
-            clock=clock,
-            version=VERSION,
-            auth_settings=msgspec.structs.replace(
-                settings.auth, mail_folder=str(settings.data_path / MAIL_FOLDER)
-            ),
-            gateway_settings=settings.gateway,
-            receipts_settings=settings.receipts,
-            retention_settings=settings.retention,
-            claim_cache=_claim_cache(settings, redis),
-            redis=redis,
-            metrics=render_metrics if settings.public_metrics else None,
-        )
-        key_file = settings.data_path / OPERATOR_KEY_FILE
-        new_key = await ensure_operator(database, clock, key_file)
-        trimming = Service(name="trimming", workers=build_trimmers(settings, database))
-        await run_services(
-            (*deployment.services, trimming),
-            listening=listen_publicly(deployment.app, settings),
-            on_ready=lambda: _announce(settings.address, key_file, new_key),
-        )
-
-
-def _claim_cache(settings: ProcessSettings, redis: Redis | None) -> ClaimCache | None:
-    if settings.kafka_bootstrap is None:
-        return None  # the event log is in the database: without it nothing can be accepted
-    return MemoryFirsts() if redis is None else build_claim_cache(redis)
-
-
-def _announce(address: str, key_file: Path, new_key: str | None) -> None:
-    click.echo(f"\nLLMRing API {VERSION} answers at {address}  (documentation: {address}/docs)")
-    if new_key is None:
-        if key_file.exists():
-            click.echo(f"The operator's key is in {key_file}\n")
-        return
-    click.echo(f"First start. The operator's key is shown once, and kept in {key_file}:\n")
-    click.echo(f"  export LLMRING_SERVER_URL={address}")
-    click.echo(f"  export LLMRING_API_KEY={new_key}\n")

@@ -19,8 +19,8 @@ from services.ingest.watermark import Watermark
 from shared.clock import Clock, rfc3339
 from shared.contracts.keys import Principal
 from shared.contracts.topics import USAGE_LOGGED
-from shared.contracts.usage import LogAnswer, UsageLogged, answer_lines, as_number
-from shared.errors import ConflictError, InvalidFieldError, LLMRingError, UnavailableError
+from shared.contracts.usage import MAX_LOG_BODY_BYTES, LogAnswer, UsageLogged, answer_lines, as_number
+from shared.errors import ConflictError, InvalidFieldError, LLMRingError, TooLargeError, UnavailableError
 from shared.event_log.port import EventLog, Headers
 from shared.event_log.traces import append_traced
 from shared.ids import keyed_log_id, uuid7
@@ -37,6 +37,8 @@ from shared.pricebook.pricebook import Pricebook
 from shared.pricing.cards import STANDARD
 
 _YIELD_EVERY = 100
+_BY_CONTENT = "content:"
+"""Begins the idempotency key of an imported record that had none."""
 
 _event_encoder = msgspec.json.Encoder()
 _event_decoder = msgspec.json.Decoder(UsageLogged)
@@ -44,10 +46,15 @@ _answer_encoder = msgspec.json.Encoder()
 
 
 class Accepted(NamedTuple):
-    """One record that is durable, and what its caller is told."""
+    """One record that is durable, as it was recorded first."""
 
-    answer: bytes
+    event: UsageLogged
     replayed: bool
+
+    @property
+    def answer(self) -> bytes:
+        """The JSON that its caller is told, the same at every replay."""
+        return encode_answer(self.event)
 
 
 class Prepared(NamedTuple):
@@ -122,23 +129,53 @@ class Acceptance:
             MalformedRequestError, InvalidFieldError: the batch as a whole cannot be read.
             UnavailableError: the event log is away, nothing of the batch was acknowledged.
         """
+        return await self._accept_each(principal, parse_batch(body), headers)
+
+    async def accept_lines(
+        self, principal: Principal, lines: Sequence[bytes], headers: Headers
+    ) -> list[Accepted | LLMRingError]:
+        """Accept records of an import, each on its own: what came of each, in their order.
+
+        A record without an idempotency key gets one from its content, so that a line which comes again is
+        the same record.
+
+        Raises:
+            UnavailableError: the event log is away, nothing of these lines was acknowledged.
+        """
+        return await self._accept_each(principal, lines, headers, keyed_by_content=True)
+
+    async def _accept_each(
+        self,
+        principal: Principal,
+        items: Sequence[bytes | msgspec.Raw],
+        headers: Headers,
+        *,
+        keyed_by_content: bool = False,
+    ) -> list[Accepted | LLMRingError]:
         outcomes: list[Accepted | LLMRingError | None] = []
         prepared: list[Prepared] = []
-        for number, item in enumerate(parse_batch(body)):
+        for number, item in enumerate(items):
             if number % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)  # others are answered by the same loop
             try:
-                prepared.append(await self._prepare(principal, item, None))
+                if isinstance(item, bytes) and len(item) > MAX_LOG_BODY_BYTES:
+                    raise TooLargeError(f"A record is larger than {MAX_LOG_BODY_BYTES} bytes.")
+                prepared.append(await self._prepare(principal, item, None, keyed_by_content=keyed_by_content))
                 outcomes.append(None)
             except UnavailableError:
-                raise  # of the registry: no record of the batch can be priced now
+                raise  # of the registry: no record can be priced now
             except LLMRingError as error:
                 outcomes.append(error)
         recorded = iter(await self._record(principal, prepared, headers))
         return [next(recorded) if outcome is None else outcome for outcome in outcomes]
 
     async def _prepare(
-        self, principal: Principal, body: bytes | msgspec.Raw, idempotency_key: bytes | None
+        self,
+        principal: Principal,
+        body: bytes | msgspec.Raw,
+        idempotency_key: bytes | None,
+        *,
+        keyed_by_content: bool = False,
     ) -> Prepared:
         log = parse_log(body)
         key = parse_idempotency_key(idempotency_key, log)
@@ -150,7 +187,9 @@ class Acceptance:
         edition = self._pricebook.find_in_force(occurred_at) or await self._pricebook.in_force(occurred_at)
         tier = log.service_tier or STANDARD
         model_key, quote = edition.quote(log.provider or "", log.model, tokens, tier)
-        digest = None if key is None else digest_of(log)
+        digest = None if key is None and not keyed_by_content else digest_of(log, occurred_at)
+        if key is None and digest is not None:
+            key = f"{_BY_CONTENT}{digest.hex()}"
         event = build_usage(
             principal,
             log,
@@ -180,17 +219,17 @@ class Acceptance:
         if not first:
             passed = await self._append(principal, [(None, each.value) for each in prepared], headers)
             return [
-                Accepted(encode_answer(each.event), replayed=False)
-                if each_passed
-                else self._refusal(principal)
+                Accepted(each.event, replayed=False) if each_passed else self._refusal(principal)
                 for each, each_passed in zip(prepared, passed, strict=True)
             ]
         async with self._claims.hold(list(first.values())) as settled:
             values: list[tuple[Item, bytes]] = [
                 (None, each.value) for each in prepared if each.digest is None
             ]
-            values += [
-                (log_id, s.event) for log_id, s in settled.items() if isinstance(s, Settled) and not s.stored
+            values += [  # in their own order, in which a quota lets them pass
+                (log_id, found.event)
+                for log_id in first
+                if isinstance(found := settled[log_id], Settled) and not found.stored
             ]
             passed = await self._append(principal, values, headers)
         unkeyed = iter(passed)
@@ -199,11 +238,11 @@ class Acceptance:
         seen: set[UUID] = set()
         for each in prepared:
             if each.digest is None:
-                accepted = Accepted(encode_answer(each.event), replayed=False)
+                accepted = Accepted(each.event, replayed=False)
                 outcomes.append(accepted if next(unkeyed) else self._refusal(principal))
                 continue
             log_id = each.event.log_id
-            outcome = _keyed_outcome(each.digest, settled[log_id], again=log_id in seen)
+            outcome = _keyed_outcome(each, settled[log_id], again=log_id in seen)
             if isinstance(outcome, Accepted) and log_id in refused:
                 outcome = self._refusal(principal)
             outcomes.append(outcome)
@@ -245,14 +284,14 @@ class Acceptance:
 
 
 def _keyed_outcome(
-    digest: bytes, settled: Settled | ConflictError, *, again: bool
+    record: Prepared, settled: Settled | ConflictError, *, again: bool
 ) -> Accepted | LLMRingError:
     """What came of a record whose key stands for `settled`; `again`: a second one of its batch."""
     if isinstance(settled, ConflictError):
         return settled
-    if settled.digest == digest:
-        answer = encode_answer(_event_decoder.decode(settled.event))
-        return Accepted(answer, replayed=settled.replayed or again)
+    if settled.digest == record.digest:
+        event = record.event if settled.event == record.value else _event_decoder.decode(settled.event)
+        return Accepted(event, replayed=settled.replayed or again)
     if settled.replayed:
         return InvalidFieldError.of("idempotency_key", "was used before with another body")
     return ConflictError("Another record of this batch has the same idempotency_key and another body.")

@@ -28,6 +28,8 @@ from shared.errors import ConflictError, UnavailableError
 from shared.postgres import Database
 
 _CLAIM_WITHIN: Final = timedelta(milliseconds=500)
+_LARGE: Final = 64
+"""So many records make a statement of their own; fewer ride with those of other requests."""
 _LEAVE_ALONE_S: Final = 1.0
 """After a claim that failed, Postgres is not asked for so long."""
 
@@ -98,14 +100,14 @@ class Claims:
         held: list[KeyedRecord] = []
         try:
             # In one order, so that two batches cannot wait for each other.
-            for record in sorted(records, key=lambda each: each.log_id):
+            for record in sorted(records, key=lambda each: each.log_id.int):
                 if await self._enter(record):
                     held.append(record)
                 else:
                     outcomes[record.log_id] = ConflictError(
                         "A request with this Idempotency-Key and another body is in flight."
                     )
-            settled = await asyncio.gather(*map(self._settle, held))
+            settled = await self._settle_all(held)
             outcomes.update(zip((record.log_id for record in held), settled, strict=True))
             yield outcomes
         finally:
@@ -121,8 +123,13 @@ class Claims:
         self._in_flight[name] = _InFlight(record.digest, asyncio.Event())
         return True
 
+    async def _settle_all(self, records: Sequence[KeyedRecord]) -> Sequence[Settled]:
+        if self._memory is not None or len(records) < _LARGE:
+            return await asyncio.gather(*map(self._settle, records))
+        return [_settled(each) for each in await self._flush([_claim_of(record) for record in records])]
+
     async def _settle(self, record: KeyedRecord) -> Settled:
-        claim = Claim(record.account_id, record.log_id, record.digest, record.event, record.received_at)
+        claim = _claim_of(record)
         if self._memory is None:
             return _settled(await self._coalescer.submit(claim))
         key, value = key_of(record.account_id, record.log_id), record.digest + record.event
@@ -176,6 +183,10 @@ class Claims:
     async def _insert(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
         async with self._database.connection() as connection:
             return await insert_claims(connection, claims)
+
+
+def _claim_of(record: KeyedRecord) -> Claim:
+    return Claim(record.account_id, record.log_id, record.digest, record.event, record.received_at)
 
 
 def _settled(stored: StoredClaim) -> Settled:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def build_ingest(
                 build_kept(database, presence),
             ],
             service="ingest",
-            lanes=build_fast_lanes(acceptance, principals),
+            lanes=build_fast_lanes(acceptance, principals, pace.bulk if pace else nullcontext),
             principals=principals,
             version=version,
             documented=build_documented(),

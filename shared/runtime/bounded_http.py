@@ -19,6 +19,8 @@ MAX_HEADERS: Final = 128
 FIRST_BYTE_S: Final = 60.0
 HEAD_S: Final = 15.0
 BODY_S: Final = 60.0
+SLOWEST_BYTES_PER_S: Final = 16 * 1024
+"""A body that is as fast as this may go on for longer: an import has no end of its own."""
 STALLED_S: Final = 60.0
 
 _NOT_HTTP: Final = (400, "malformed-request", "The request is malformed", "This is not HTTP/1.1.")
@@ -40,7 +42,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection, bounded in size, in time and in how many others there are.
 
     The head of a request has `MAX_HEAD_BYTES` and `MAX_HEADERS` at most (RFC 6585, 5), and `head_s` from its
-    first byte; its body has `body_s`. An answer of which nothing is taken for `stalled_s` is given up.
+    first byte; its body has `body_s`, and longer while it is no slower than `SLOWEST_BYTES_PER_S`. An answer
+    of which nothing is taken for `stalled_s` is given up.
     """
 
     first_byte_s = FIRST_BYTE_S
@@ -60,7 +63,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._arriving = True
         self._in_head = True
         self._begun_s: float | None = None
-        self._chunk_bytes = self._head_bytes = 0
+        self._chunk_bytes = self._head_bytes = self._body_bytes = 0
+        self._body_since = 0.0
         self._fault = _NOT_HTTP
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
@@ -91,7 +95,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._chunk_bytes = len(data)
-        self._head_bytes += self._chunk_bytes
+        if self._in_head:
+            self._head_bytes += self._chunk_bytes
+        else:
+            self._body_bytes += self._chunk_bytes
         super().data_received(data)
         if not self._arriving:
             self._disarm()
@@ -113,6 +120,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """The parser has seen the whole head."""
         self._in_head = False
         self._begun_s = self.body_s
+        self._body_bytes, self._body_since = 0, self.loop.time()
         if len(self.headers) > MAX_HEADERS or (
             self._head_bytes + self._chunk_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES
         ):
@@ -160,7 +168,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(seconds, self.transport.close)
+        self._deadline = self.loop.call_later(seconds, self._end)
+
+    def _end(self) -> None:
+        if not self._in_head:
+            left_s = (
+                self._body_since + self.body_s + self._body_bytes / SLOWEST_BYTES_PER_S - self.loop.time()
+            )
+            if left_s > 0:
+                self._arm(left_s)
+                return
+        self.transport.close()
 
     def _disarm(self) -> None:
         if self._deadline is not None:

@@ -4,19 +4,22 @@ What is consumed is durable in the event log and can wait a moment; a caller can
 consumer rests until this process has processor time to spare, for a time in proportion to the slice at most.
 A burst of requests is taken in at full speed and worked off behind it; the larger slices of the backlog cost
 less for each record. An overload that lasts is shared: after `BURST_S` the rests become short, so that the
-backlog stops growing at the price of slower answers. Nobody rests while no request is in flight, nor while a
-read waits for what has not been applied yet.
+backlog stops growing at the price of slower answers. While records are imported in bulk the rests are long:
+it ends sooner, and what it leaves is worked off without it. Nobody rests while no request is in flight, nor
+while a read waits for what has not been applied yet.
 """
 
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 REST_PER_RECORD_S = 0.001
 LONGEST_REST_S = 0.5
 LONGEST_REST_IN_OVERLOAD_S = 0.05
+LONGEST_REST_IN_BULK_S = 30.0
 BURST_S = 30.0
 
 LOOK_EVERY_S = 0.02
@@ -29,6 +32,7 @@ class RequestsFirst:
 
     def __init__(self) -> None:
         self._in_flight = 0
+        self._bulk = 0
         self._hurried = asyncio.Event()
         self._busy_since: float | None = None
 
@@ -44,6 +48,15 @@ class RequestsFirst:
 
         return call
 
+    @contextlib.contextmanager
+    def bulk(self) -> Iterator[None]:
+        """While a request takes in records without end."""
+        self._bulk += 1
+        try:
+            yield
+        finally:
+            self._bulk -= 1
+
     def hurry(self) -> None:
         """Wake whoever rests: somebody waits for the results."""
         self._hurried.set()
@@ -58,16 +71,18 @@ class RequestsFirst:
         longest_s = min(records * REST_PER_RECORD_S, LONGEST_REST_S)
         if self._busy_since is not None and now - self._busy_since > BURST_S:
             longest_s = min(longest_s, LONGEST_REST_IN_OVERLOAD_S)
+        if self._bulk:
+            longest_s = LONGEST_REST_IN_BULK_S
         deadline = now + longest_s
         self._hurried.clear()
         while now < deadline:
-            used_s, looked_at = time.process_time(), now
+            used_s, looked_at, in_bulk = time.process_time(), now, self._bulk > 0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(LOOK_EVERY_S, deadline - now)):
                     await self._hurried.wait()
                     return
             now = clock()
-            if time.process_time() - used_s < BUSY_SHARE * (now - looked_at):
+            if not in_bulk and time.process_time() - used_s < BUSY_SHARE * (now - looked_at):
                 self._busy_since = None
                 return
             self._busy_since = self._busy_since or now

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from services.all_in_one import KEEP_CLAIMS
 from services.gateway.keyring import WITHOUT_AUTH_S
 from services.ingest.settings import IngestSettings
+from services.redis_shares import KEEP_CLAIMS
 from shared.contracts import usage
 from shared.event_log.kafka.topics import REPLICAS
 from tests.docs.pages import get_page

@@ -94,6 +94,19 @@ async def test_a_request_that_trickles_has_no_more_time_than_one_that_is_silent(
     writer.close()
 
 
+async def test_a_body_that_keeps_up_has_as_long_as_it_takes(server: tuple[str, int, uvicorn.Server]) -> None:
+    reader, writer = await asyncio.open_connection(*server[:2])
+    size = 16 * 1024 * 16
+    writer.write(b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size)
+    started = time.monotonic()
+    for _ in range(16):
+        writer.write(b"x" * (size // 16))
+        await asyncio.sleep(0.1)
+    assert time.monotonic() - started > 3 * Impatient.body_s
+    assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"x" * 1000)
+    writer.close()
+
+
 async def test_an_answer_that_nobody_takes_is_given_up(server: tuple[str, int, uvicorn.Server]) -> None:
     _, writer = await asyncio.open_connection(*server[:2], limit=1)
     writer.write(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n")

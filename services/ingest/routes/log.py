@@ -1,12 +1,13 @@
-"""`POST /api/v1/log` and `/log/batch`: the fast lanes.
+"""`POST /api/v1/log`, `/log/batch` and `/logs/import`: the fast lanes.
 
-These two are bare ASGI applications beside the Litestar one: a handler of Litestar's, with its parsing and
+They are bare ASGI applications beside the Litestar one: a handler of Litestar's, with its parsing and
 serialization, costs about four times as much. The handlers that describe them in the OpenAPI document never
 run.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 from uuid import UUID
 
@@ -17,6 +18,8 @@ from litestar.params import HeaderParameter
 from litestar.types import Receive, Scope, Send
 
 from services.ingest.accept import Acceptance, Accepted
+from services.ingest.routes.documents import ImportOperation
+from services.ingest.routes.import_logs import answer_import
 from shared.contracts.keys import SCOPE_LOG, Principal
 from shared.contracts.usage import (
     MAX_BATCH_BODY_BYTES,
@@ -78,8 +81,12 @@ class BatchAnswer(msgspec.Struct):
     results: list[BatchResult]
 
 
-def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> dict[str, Lane]:
-    """What takes records in, by path."""
+def build_fast_lanes(
+    acceptance: Acceptance,
+    principals: PrincipalVerifier,
+    bulk: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> dict[str, Lane]:
+    """What takes records in, by path; `bulk` is entered while records are imported."""
 
     async def answer_log(scope: Scope, receive: Receive, send: Send, principal: Principal) -> int:
         body = await read_body(scope, receive, MAX_LOG_BODY_BYTES)
@@ -116,26 +123,37 @@ def build_fast_lanes(acceptance: Acceptance, principals: PrincipalVerifier) -> d
             content_type=PROBLEM_JSON,
         )
 
-    def lane(answer: Answering) -> Lane:
-        async def run(scope: Scope, receive: Receive, send: Send) -> int:
-            try:
-                if scope["method"] != "POST":  # type: ignore[typeddict-item]  # a WebSocket has no method
-                    refused = MethodNotAllowedError("Send a POST.")
-                    return await send_problem(scope, send, refused, [(b"allow", b"POST")])
-                principal = principals.verify(find_header(scope["headers"], PRINCIPAL_HEADER))
-                require_scope(principal, SCOPE_LOG)
-                return await answer(scope, receive, send, principal)
-            except ClientGoneError:
-                return 0
-            except LLMRingError as error:
-                return await send_problem(scope, send, error)
-            except Exception as error:
-                _log.exception("unexpected error on %s", describe(scope))
-                return await send_problem(scope, send, LLMRingError(str(error)))
+    async def answer_stream(scope: Scope, receive: Receive, send: Send, principal: Principal) -> int:
+        with bulk():
+            return await answer_import(
+                acceptance, scope, receive, send, principal=principal, headers=_event_headers(scope)
+            )
 
-        return run
+    return {
+        "/api/v1/log": _lane(principals, answer_log),
+        "/api/v1/log/batch": _lane(principals, answer_batch),
+        "/api/v1/logs/import": _lane(principals, answer_stream),
+    }
 
-    return {"/api/v1/log": lane(answer_log), "/api/v1/log/batch": lane(answer_batch)}
+
+def _lane(principals: PrincipalVerifier, answer: Answering) -> Lane:
+    async def run(scope: Scope, receive: Receive, send: Send) -> int:
+        try:
+            if scope["method"] != "POST":  # type: ignore[typeddict-item]  # a WebSocket has no method
+                refused = MethodNotAllowedError("Send a POST.")
+                return await send_problem(scope, send, refused, [(b"allow", b"POST")])
+            principal = principals.verify(find_header(scope["headers"], PRINCIPAL_HEADER))
+            require_scope(principal, SCOPE_LOG)
+            return await answer(scope, receive, send, principal)
+        except ClientGoneError:
+            return 0
+        except LLMRingError as error:
+            return await send_problem(scope, send, error)
+        except Exception as error:
+            _log.exception("unexpected error on %s", describe(scope))
+            return await send_problem(scope, send, LLMRingError(str(error)))
+
+    return run
 
 
 def _event_headers(scope: Scope) -> Headers:
@@ -171,4 +189,15 @@ def build_documented() -> list[HTTPRouteHandler]:
     def log_batch(data: LogBatch) -> BatchAnswer:
         raise AssertionError(data)
 
-    return [log, log_batch]
+    @post(
+        "/api/v1/logs/import",
+        status_code=200,
+        operation_class=ImportOperation,
+        summary="Record any number of calls, from a stream",
+        tags=["usage"],
+        sync_to_thread=False,
+    )
+    def logs_import(data: list[UsageLog]) -> None:
+        raise AssertionError(data)
+
+    return [log, log_batch, logs_import]

@@ -34,8 +34,9 @@ class StoredClaim(NamedTuple):
     rated: bool
 
 
-# The snapshot of the statement does not show a claim that another process commits meanwhile: then the last
-# two columns are null, and the next try shows it. Sorted, so that two writers cannot wait for each other.
+# What was claimed just now need not be told. The snapshot of the statement does not show it either, nor a
+# claim that another process commits meanwhile: then the last two columns are null, and the next try shows it.
+# Sorted, so that two writers cannot wait for each other.
 INSERT_CLAIMS = """
 WITH asked AS (
     SELECT account_id, log_id, body_digest, event, claimed_at, place
@@ -49,8 +50,7 @@ WITH asked AS (
 )
 SELECT f.log_id IS NOT NULL AS fresh,
        l.log_id IS NOT NULL OR coalesce(c.row_deleted, false) AS rated,
-       CASE WHEN f.log_id IS NOT NULL THEN a.body_digest ELSE c.body_digest END AS body_digest,
-       CASE WHEN f.log_id IS NOT NULL THEN a.event ELSE c.event END AS event
+       c.body_digest, c.event
 FROM asked a
 LEFT JOIN fresh f USING (account_id, log_id)
 LEFT JOIN usage.claims c USING (account_id, log_id)
@@ -64,8 +64,14 @@ async def insert_claims(connection: Connection, claims: Sequence[Claim]) -> list
     columns = [list(column) for column in zip(*claims, strict=True)]
     while True:
         rows = await connection.fetch(INSERT_CLAIMS, *columns)
-        if all(row["event"] is not None for row in rows):
-            return [StoredClaim(row["body_digest"], row["event"], row["fresh"], row["rated"]) for row in rows]
+        found = [
+            StoredClaim(claim.digest, claim.event, fresh, rated)
+            if fresh
+            else StoredClaim(digest, event, fresh, rated)
+            for claim, (fresh, rated, digest, event) in zip(claims, rows, strict=True)
+        ]
+        if all(each.event is not None for each in found):
+            return found
 
 
 # As a rule the claim says already what was recorded: then nothing is written or locked. Sorted as above.
