@@ -19,7 +19,7 @@ def test_an_export_is_imported_once(
     server: ServerProcess, operator: Any, account: Account, tmp_path: Path
 ) -> None:
     older = [
-        # As a server of before wrote them: an own id, floats, 0 where it knew no price.
+        # As a server of before wrote them.
         {"id": 1, "logged_at": "2026-09-01T10:00:00Z", **CALL, "cost": 0.000211, "conversation_id": None},
         {"id": 2, "logged_at": "2026-09-01T10:00:00Z", **CALL, "cost": 0.0, "metadata": {"a": 1.5}},
         *[{**CALL, "timestamp": "2026-09-02T00:00:00Z"}] * 3,  # equal ones without an id: each counts
@@ -39,8 +39,8 @@ def test_an_export_is_imported_once(
         stats = api.get_usage_stats(start_date="2026-09-01", end_date="2026-09-02", group_by="day")
         rows = account.logs()
         assert stats.total_requests == len(rows) == 5
-        assert stats.total_cost == Decimal("0.000211") + 4 * Decimal("0.00021")
-        assert sorted(row["cost_status"] for row in rows) == ["client", *["priced"] * 4]
+        assert stats.total_cost == Decimal("0.000211") + 3 * Decimal("0.00021")
+        assert sorted(row["cost_status"] for row in rows) == ["client"] * 2 + ["priced"] * 3
         exported = api.export_usage_logs(start_date="2026-09-01")
         assert len(api.export_usage_logs(start_date="2026-09-01", format="ndjson").splitlines()) == 5
         assert api.export_usage_logs(format="csv").startswith("id,")
@@ -52,6 +52,15 @@ def test_an_export_is_imported_once(
         moved = api.get_usage_stats(start_date="2026-09-01", end_date="2026-09-02", group_by="day")
     assert (moved.total_requests, moved.total_cost) == (5, stats.total_cost)
     other.http.close()
+    anew = Account(server, operator)
+    with SyncAPIService(server.url, anew.key) as api:
+        assert api.import_usage_logs([older[1]], recalculate=True).accepted == 1
+        # What their caller had said of them is kept, also of exports.
+        said = [row for row in json.loads(exported) if row["client_cost"] == 0.000211]
+        assert api.import_usage_logs(said, recalculate=True).accepted == 1
+        stats = api.get_usage_stats(start_date="2026-09-01", end_date="2026-09-02", group_by="day")
+    assert stats.total_cost == Decimal("0.000211") + Decimal("0.00021")
+    anew.http.close()
 
 
 def test_it_goes_in_batches_and_waits_where_it_is_asked_to(fake: FakeServer, api: APIService) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from llmring.api import (
     APIAuthenticationError,
+    APINotFoundError,
     APIPermissionError,
     APIQuotaExceededError,
     APIRateLimitError,
+    APIValidationError,
     SyncAPIService,
 )
 from tests.live.conftest import Account
@@ -69,6 +71,25 @@ def test_a_month_that_is_used_up_keeps_what_is_queued(
     with SyncAPIService(server.url, account.key) as api:
         assert api.flush().pending == 0
     assert account.stats(origin="queued")["total_requests"] == 3
+
+
+def test_webhooks_are_registered_listed_and_deleted(server: ServerProcess, account: Account) -> None:
+    events = ["model.added", "price.changed", "model.deprecated"]  # those of the specification's sample
+    with SyncAPIService(server.url, account.key) as api:
+        made = api.register_webhook(url="https://8.8.8.8/webhooks/llmring", events=events)
+        assert made.secret is not None
+        assert made.secret.startswith("whsec_")
+        assert "whsec" not in repr(made)
+        [listed] = api.list_webhooks()
+        assert (listed.id, listed.url, sorted(listed.events)) == (made.id, made.url, sorted(events))
+        assert (listed.secret, listed.status) == (None, "enabled")
+        api.delete_webhook(made.id)
+        assert api.list_webhooks() == []
+        with pytest.raises(APINotFoundError):
+            api.delete_webhook(made.id)
+        with pytest.raises(APIValidationError) as raised:
+            api.register_webhook(url="http://127.0.0.1/x", events=["no.such"])
+    assert {each.field.split(".")[0].split("[")[0] for each in raised.value.errors} == {"url", "events"}
 
 
 def test_a_new_key_sends_what_the_old_one_left(

@@ -30,19 +30,20 @@ class _Batch(msgspec.Struct):
 def import_usage_logs(
     known: Known,
     records: str | bytes | Path | Iterable[Mapping[str, Any]],
+    *,
+    recalculate: bool = False,
 ) -> Flow[ImportResult]:
-    """Take over records that were kept elsewhere. Doing it again, or after it broke off, counts nothing
+    """Take over records that were kept elsewhere. Doing it again, also once it broke off, counts nothing
     twice.
 
     A record without an `idempotency_key` gets one from its `id`, else from its content; of equal records each
-    counts. `logged_at` stands for `timestamp`. A `cost` is taken over if its `cost_status` is `client`, or if
-    it has none and is not 0, which is what older servers wrote where they knew no price; else the record is
-    priced from the registry as of its own time. Members that no record has are left out.
+    counts. `logged_at` stands for `timestamp`. Members that no record has are left out.
 
     Args:
         known: of the service.
-        records: JSON (an array, or an object a line) as text, as bytes or in a file; or the records
-            themselves.
+        records: JSON (an array, or an object a line) as text, bytes or in a file; or the records themselves.
+        recalculate: price them anew from the registry of their time, but for what their caller had said. By
+            default a cost is kept, so that totals stay what they were.
 
     Raises:
         APIValidationError: it is none of these.
@@ -52,7 +53,7 @@ def import_usage_logs(
     accepted, refused = 0, list[RefusedLine]()
     lines = _lines(records)
     while pairs := list(islice(lines, MAX_BATCH)):
-        waiting = list(_bodies(pairs, refused))
+        waiting = list(_bodies(pairs, refused, recalculate=recalculate))
         while waiting:
             part = _fitting(waiting)
             del waiting[: len(part)]
@@ -107,44 +108,47 @@ def _fitting(waiting: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     return waiting[:count]
 
 
-def _bodies(pairs: list[tuple[int, Any, str]], refused: list[RefusedLine]) -> Iterator[tuple[int, bytes]]:
+def _bodies(
+    pairs: list[tuple[int, Any, str]], refused: list[RefusedLine], *, recalculate: bool
+) -> Iterator[tuple[int, bytes]]:
     for index, record, key in pairs:
         if not isinstance(record, Mapping):
             refused.append(RefusedLine(index=index, reason="it is no object"))
             continue
         try:
-            body = encode(_as_usage(record, key))
+            body = encode(_as_usage(record, key, recalculate=recalculate))
         except (TypeError, ValueError, RecursionError) as error:
             refused.append(RefusedLine(index=index, reason=f"it has no JSON form: {error}"))
         else:
             yield index, body
 
 
-def _as_usage(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _as_usage(record: Mapping[str, Any], key: str, *, recalculate: bool) -> dict[str, Any]:
     usage = {name: value for name, value in given(record).items() if name in USAGE_FIELDS}
     usage.setdefault("idempotency_key", key)
     if "timestamp" not in usage and record.get("logged_at") is not None:
         usage["timestamp"] = record["logged_at"]
-    status = record.get("cost_status")
-    if status != "client" and (status is not None or usage.get("cost") == 0):
+    if recalculate:
         usage.pop("cost", None)
+        if record.get("client_cost") is not None:
+            usage["cost"] = record["client_cost"]
     return usage
 
 
 def _lines(records: str | bytes | Path | Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Any, str]]:
-    """Each record with its number and the key that it gets if it has none."""
+    """Each record with its number and the key that it gets if it has none, as `usage import` gives one."""
     seen: Counter[bytes] = Counter()
     for index, record in enumerate(_parse(records)):
         own = record.get("id") if isinstance(record, Mapping) else None
         if isinstance(own, str | int) and not isinstance(own, bool):
-            yield index, record, f"import-{own}"[:255]
+            yield index, record, f"id:{own}"[:255]
             continue
         try:
             digest = hashlib.sha256(msgspec.json.encode(record, order="sorted")).digest()[:16]
         except (TypeError, ValueError, RecursionError):
             digest = b""  # it is refused later on, with its reason
         seen[digest] += 1
-        yield index, record, f"import-{digest.hex()}-{seen[digest]}"
+        yield index, record, f"content:{digest.hex()}-{seen[digest]}"
 
 
 def _parse(records: str | bytes | Path | Iterable[Mapping[str, Any]]) -> Iterator[Any]:
