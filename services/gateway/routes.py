@@ -64,6 +64,7 @@ ROWS: Final = (
     Row("/api/v1/logs", "ingest", Access.REQUIRED, below=True),
     Row("/api/v1/logs/import", "ingest", Access.REQUIRED, patience=LONGEST_PATIENCE, takes_json=False),
     Row("/api/v1/stats", "ingest", Access.REQUIRED),
+    Row("/api/v1/budgets", "ingest", Access.REQUIRED, below=True),
     Row("/api/v1/receipts", "receipts", Access.REQUIRED, below=True, counts_once=True),
     Row("/api/v1/receipts/verify", "receipts", Access.REQUIRED, open_to=("POST",)),
     Row("/api/v1/receipts/public-keys.json", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),

@@ -62,6 +62,12 @@ RECORDS_DELETED: Final = Counter(
     "Single records that were older than their account's retention, and were deleted.",
     registry=REGISTRY,
 )
+RESERVATIONS: Final = Counter(
+    "llmring_reservations_total",
+    "Wishes to reserve a part of a budget that were decided: granted, refused, or found, as a repeat.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 RECEIPTS_ISSUED: Final = Counter(
     "llmring_receipts_issued_total",
     "Receipts signed and stored, by kind: recorded, superseding, declared, statement.",

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from llmring.api import (
     APIAuthenticationError,
+    APIConflictError,
     APINotFoundError,
     APIPermissionError,
     APIQuotaExceededError,
@@ -90,6 +92,28 @@ def test_webhooks_are_registered_listed_and_deleted(server: ServerProcess, accou
         with pytest.raises(APIValidationError) as raised:
             api.register_webhook(url="http://127.0.0.1/x", events=["no.such"])
     assert {each.field.split(".")[0].split("[")[0] for each in raised.value.errors} == {"url", "events"}
+
+
+def test_budgets_hold_what_is_reserved(server: ServerProcess, account: Account) -> None:
+    with SyncAPIService(server.url, account.key) as api:
+        wanted = {"name": "all", "scope": "account", "amount": Decimal("1.00"), "thresholds": [0.5]}
+        [budget] = api.set_budgets([wanted])
+        held = api.reserve_budget(budget.id, Decimal("0.60"), expires_in_s=60)
+        assert held.remaining == Decimal("0.40")
+        again = api.reserve_budget(budget.id, Decimal("0.60"), reservation_id=held.reservation_id)
+        assert (again.reservation_id, again.remaining) == (held.reservation_id, held.remaining)
+        with pytest.raises(APIConflictError) as raised:
+            api.reserve_budget(budget.id, Decimal("0.41"))
+        assert raised.value.kind == "budget-exceeded"
+        settled = api.settle_budget(budget.id, held.reservation_id, cost=Decimal("0.25"))
+        assert (settled.cost, settled.remaining) == (Decimal("0.25"), Decimal("0.75"))
+        second = api.reserve_budget(budget.id, Decimal("0.5"))
+        api.queue_usage(**CALL, reservation_id=second.reservation_id)
+        assert api.flush().sent == 1
+        account.stats()
+        [now] = api.get_budgets()
+        assert (now.spent, now.reserved) == (Decimal("0.25") + Decimal("0.00021"), 0)
+        assert (now.name, now.scope, now.thresholds) == ("all", "account", [Decimal("0.5")])
 
 
 def test_a_new_key_sends_what_the_old_one_left(
