@@ -253,12 +253,13 @@ def test_nothing_that_is_queued_can_raise(fake: FakeServer, api: APIService) -> 
         {"model": "m", "metadata": {"x": "y" * 70_000}},
         {"model": "\ud800"},
         {"idempotency_key": object()},
+        {"idempotency_key": "\ud800", "\udfff": 1},
     ):
         put(**wrong)
     put(**RECORD)
     assert api.flush().sent == 1
     reasons = [each.reason for each in api.list_refused()]
-    assert len(reasons) == 6
+    assert len(reasons) == 7
     assert reasons[1] == "no such fields: tokens"
     assert "larger than 65536 bytes" in reasons[3]
 

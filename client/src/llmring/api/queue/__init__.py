@@ -10,8 +10,10 @@ import itertools
 import logging
 import os
 import secrets
+import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -80,6 +82,7 @@ class UsageQueue:
         self._interval_s = interval_s
         self._max_records = max_records
         self._reset()
+        _all.add(self)
         if transport is not None and path is not None and path.exists():
             self._start()  # a program before this one may have left something behind
 
@@ -120,9 +123,11 @@ class UsageQueue:
                 except Exception as error:
                     wrong = f"it has no JSON form: {error}"
                 if len(body) > MAX_RECORD_BYTES:
-                    wrong = f"it is larger than {MAX_RECORD_BYTES} bytes"
+                    wrong, body = f"it is larger than {MAX_RECORD_BYTES} bytes", body[:MAX_RECORD_BYTES]
             else:
                 wrong = f"no such fields: {', '.join(sorted(map(str, record.keys() - USAGE_FIELDS)))}"
+            if wrong:
+                key, wrong = _storable(key), _storable(wrong)
             self._writer.put(Fresh(key, body, made_at, wrong))
             if not self._is_running:
                 self._start()
@@ -144,7 +149,10 @@ class UsageQueue:
         deadline = time.monotonic() + timeout_s
         self.persist(timeout_s)
         if self._sender is not None and not self._is_closed:
-            self._sender.flush(deadline, lambda: self._is_closed)
+            try:
+                self._sender.flush(deadline, lambda: self._is_closed)
+            except sqlite3.Error as error:
+                self._tally.tell("usage cannot be read from the disk now: %s", error)
         return self.state()
 
     def close(self, timeout_s: float = 5.0) -> QueueState:
@@ -249,6 +257,11 @@ class UsageQueue:
         self._reset()
 
 
+def _storable(text: str) -> str:
+    return text.encode(errors="replace").decode()
+
+
+_all: weakref.WeakSet[UsageQueue] = weakref.WeakSet()
 _open: set[UsageQueue] = set()
 
 
@@ -259,7 +272,7 @@ def _close_all() -> None:
 
 
 def _forget_all() -> None:
-    for queue in list(_open):
+    for queue in list(_all):
         queue._forget()  # noqa: SLF001 - of this module
     _open.clear()
 

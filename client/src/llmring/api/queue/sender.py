@@ -1,5 +1,6 @@
 """From disk to the server: a thread that decides when to send, and what to do when that fails."""
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -59,7 +60,9 @@ class Sender:
         self._attempt = 0
         self._limit = MAX_BATCH
         self._resume_at = 0.0
-        self.pending = store.count()
+        self.pending = 0
+        with contextlib.suppress(sqlite3.Error):
+            self.pending = store.count()
         self.stopped: APIError | None = None
         self.last_error: APIError | None = None
         # What another program left behind need not wait for company.

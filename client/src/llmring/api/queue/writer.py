@@ -1,6 +1,7 @@
 """From memory to disk: a thread that writes down whatever has come together, in one transaction."""
 
 import contextlib
+import logging
 import sqlite3
 import threading
 import time
@@ -13,6 +14,8 @@ from typing import Final, NamedTuple
 from llmring.api.exchange import full_jitter
 from llmring.api.queue.store import NewRow, QueueStore, Row
 from llmring.api.queue.tally import Tally
+
+log = logging.getLogger("llmring.api")
 
 MAX_BYTES_IN_MEMORY: Final = 64 * 1024 * 1024
 """Of records that are not on disk yet. So many come together only where the disk does not take them."""
@@ -140,6 +143,10 @@ class Writer:
             time.sleep(_AFTER_FAILURE_S)
             if not self._closing:
                 return group
+            self._tally.count_dropped(len(records))
+            return []
+        except Exception:
+            log.exception("usage could not be written down")
             self._tally.count_dropped(len(records))
             return []
         if wrong:
