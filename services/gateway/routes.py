@@ -76,6 +76,7 @@ ROWS: Final = (
     Row("/api/v1/receipts/witnesses", "receipts", Access.REQUIRED, open_to=("GET", "HEAD")),
     Row("/api/v1/receipts/cosignatures", "receipts", Access.REQUIRED, open_to=("POST",), takes_json=False),
     Row("/api/v1/receipts/tile", "receipts", Access.REQUIRED, open_to=("GET", "HEAD"), below=True),
+    Row("/api/v1/webhooks", "webhooks", Access.REQUIRED, below=True),
     Row("/api/v1/register", "auth", Access.IGNORED),
     Row("/api/v1/cli/register", "auth", Access.IGNORED),
     Row("/api/v1/login", "auth", Access.IGNORED),

@@ -232,8 +232,11 @@ class Acceptance:
                 if isinstance(found := settled[log_id], Settled) and not found.stored
             ]
             passed = await self._append(principal, values, headers)
+            refused = {item for (item, _), each in zip(values, passed, strict=True) if item and not each}
+            await self._release(
+                [first[log_id] for log_id in refused if _is_own(settled[log_id], first[log_id])]
+            )
         unkeyed = iter(passed)
-        refused = {item for (item, _), each in zip(values, passed, strict=True) if item and not each}
         outcomes: list[Accepted | LLMRingError] = []
         seen: set[UUID] = set()
         for each in prepared:
@@ -248,6 +251,11 @@ class Acceptance:
             outcomes.append(outcome)
             seen.add(log_id)
         return outcomes
+
+    async def _release(self, refused: Sequence[KeyedRecord]) -> None:
+        """Nothing of a record stays that was refused: neither its key nor its content."""
+        if refused:
+            await self._claims.release(refused)
 
     def _refusal(self, principal: Principal) -> LLMRingError:
         return self._quotas.refusal(principal.logs_per_month or 0)
@@ -281,6 +289,11 @@ class Acceptance:
         key = str(account_id).encode()
         positions = await append_traced(self._event_log, USAGE_LOGGED, key, values, headers)
         await self._watermark.accepted(account_id, positions[-1])
+
+
+def _is_own(settled: Settled | ConflictError, record: KeyedRecord) -> bool:
+    """Whether a key was claimed just now, for this record."""
+    return isinstance(settled, Settled) and not settled.replayed and settled.event == record.event
 
 
 def _keyed_outcome(

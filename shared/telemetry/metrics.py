@@ -189,6 +189,38 @@ MAILS: Final = Counter(
     registry=REGISTRY,
 )
 
+WEBHOOK_DELIVERIES: Final = Counter(
+    "llmring_webhook_deliveries_total",
+    "Messages that were put on their way to a webhook, by type of event; one to several counts for each.",
+    ["type"],
+    registry=REGISTRY,
+)
+WEBHOOK_ATTEMPTS: Final = Counter(
+    "llmring_webhook_attempts_total",
+    "Attempts to deliver a message, by what came of them: 'delivered'; 'refused' by an answer that is not "
+    "2xx; 'unanswered'; 'lost' where another process had taken over, or the webhook was gone.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+WEBHOOK_SECONDS: Final = Histogram(
+    "llmring_webhook_attempt_duration_seconds",
+    "How long one attempt to deliver a message took, from looking up the name to the last byte, in seconds.",
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+WEBHOOK_WAITING_SECONDS: Final = Gauge(
+    "llmring_webhook_oldest_due_seconds",
+    "For how long the oldest delivery has been due that nobody has taken yet, in seconds; 0 where none is. "
+    "Sampled every few seconds.",
+    registry=REGISTRY,
+)
+WEBHOOKS_DISABLED: Final = Counter(
+    "llmring_webhooks_disabled_total",
+    "Webhooks that were disabled, by reason: 'gone' for an answer of 410, 'failing' for days of failures.",
+    ["reason"],
+    registry=REGISTRY,
+)
+
 RATE_LIMIT_DEGRADED: Final = Gauge(
     "llmring_rate_limit_degraded",
     "1 while Redis is away and this process counts rate limits by itself, else 0.",

@@ -80,6 +80,14 @@ def problem_of(error: LLMRingError, *, instance: str, request_id: str) -> Proble
     )
 
 
+def read_problem(body: bytes) -> Problem:
+    """The problem document that somebody answered; where it is none, one that says what it is instead."""
+    try:
+        return msgspec.json.decode(body, type=Problem)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return Problem(type="", title="", status=0, detail=body[:200].decode("utf-8", "replace"), instance="")
+
+
 def _resets_at(error: LLMRingError) -> str:
     if isinstance(error, QuotaExceededError) and error.resets_at is not None:
         return rfc3339(error.resets_at)

@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,8 @@ def test_every_command_and_make_target_that_a_page_names_exists(page: Page) -> N
 
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    extras = project["project"]["optional-dependencies"].values()
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"], *chain(*extras)]
     names = {re.split(r"[^\w-]", each, maxsplit=1)[0].lower() for each in wanted}
     rows = list_rows(get_page("docs/adr/0001-libraries.md").prose, "library")
     given = {name.strip("` ").lower() for row in rows for name in row[0].split(",")}

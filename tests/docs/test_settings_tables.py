@@ -13,6 +13,7 @@ FIELDS = {f"LLMRING_{field.name.upper()}": field for field in msgspec.structs.fi
 OF_OTHERS = {
     "LLMRING_SERVER_URL",  # the published client's
     "LLMRING_API_KEY",  # likewise
+    "LLMRING_API_URL",  # of the commands that talk to a server
 }
 
 
