@@ -1,32 +1,23 @@
 """Reserve parts of a budget, so that callers who do so never spend more than it together.
 
 Postgres decides, one wish at a time for each budget and for all processes, in one statement: what is spent,
-what is held and what is wished must not be more than the amount. Without Postgres nothing is granted. Wishes
-for one budget that come together in a process share the statement, in the order in which they came.
+what is held and what is wished must not be more than the amount. Without Postgres nothing is granted.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
 from services.ingest.budget import BudgetKey, Wish
+from services.ingest.budget_lines import BudgetLines
 from services.ingest.presence import Presence
 from services.ingest.store.reservations import Decision, reserve
 from shared.clock import Clock
-from shared.coalescer import Coalescer
 from shared.errors import BudgetExceededError, InvalidFieldError, NotFoundError
 from shared.money import ZERO, plain
 from shared.postgres import Database
 from shared.telemetry.metrics import RESERVATIONS
 
 NO_BUDGET: Final = "There is no such budget."
-
-
-class _Line:
-    """Those who wait for one budget."""
-
-    def __init__(self, decisions: Coalescer[Wish, Decision]) -> None:
-        self.decisions = decisions
-        self.waiting = 0
 
 
 class Reserving:
@@ -42,7 +33,7 @@ class Reserving:
         self._database = database
         self._presence = presence
         self._clock = clock
-        self._lines: dict[BudgetKey, _Line] = {}
+        self._lines: BudgetLines[Wish, Decision] = BudgetLines(self._decide_within_reason)
 
     async def reserve(self, budget: BudgetKey, wish: Wish) -> Decision:
         """Hold a part of what is left of a budget's month. A repeat, by its name, is the same reservation.
@@ -54,20 +45,7 @@ class Reserving:
             UnavailableError: the database is away. Should the wish have reached it all the same, it is held
                 until it expires.
         """
-        line = self._lines.get(budget)
-        if line is None:
-
-            async def decide(wishes: Sequence[Wish]) -> Sequence[Decision]:
-                return await self._presence.ask(lambda: self._decide(budget, wishes))
-
-            line = self._lines[budget] = _Line(Coalescer(decide))
-        line.waiting += 1
-        try:
-            decision = await line.decisions.submit(wish)
-        finally:
-            line.waiting -= 1
-            if line.waiting == 0:
-                self._lines.pop(budget, None)
+        decision = await self._lines.submit(budget, wish)
         RESERVATIONS.labels(decision.outcome).inc()
         if decision.outcome == "refused":
             left = max(ZERO, decision.remaining)
@@ -79,6 +57,9 @@ class Reserving:
         if decision.amount != wish.amount:
             raise InvalidFieldError.of("reservation_id", "was used before with another amount")
         return decision
+
+    async def _decide_within_reason(self, budget: BudgetKey, wishes: Sequence[Wish]) -> Sequence[Decision]:
+        return await self._presence.ask(lambda: self._decide(budget, wishes))
 
     async def _decide(self, budget: BudgetKey, wishes: Sequence[Wish]) -> Sequence[Decision]:
         now = None if self._clock is None else self._clock.now()

@@ -4,11 +4,14 @@ A record that names the reservation settles it as well (`count_budgets`). What t
 truth then, whichever comes first, and is counted once.
 """
 
+from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from services.ingest.budget import BudgetKey
+from services.ingest.budget_lines import BudgetLines
 from services.ingest.count_budgets import announce_crossings, tell_crossings
 from services.ingest.presence import Presence
 from services.ingest.reserve import NO_BUDGET
@@ -20,7 +23,8 @@ from services.ingest.store.reservations import (
     set_reservations,
 )
 from shared.clock import Clock
-from shared.errors import ConflictError, NotFoundError
+from shared.contracts.budgets import BudgetCrossed
+from shared.errors import ConflictError, LLMRingError, NotFoundError
 from shared.event_log.port import EventLog
 from shared.money import EXACT, ZERO
 from shared.postgres import Database
@@ -37,6 +41,10 @@ class Settled(NamedTuple):
     reservation: StoredReservation
     remaining: Decimal
     replayed: bool
+
+
+_Said: TypeAlias = tuple[UUID, Decimal]
+_Outcome: TypeAlias = Settled | LLMRingError
 
 
 class Settling:
@@ -64,6 +72,7 @@ class Settling:
         self._event_log = event_log
         self._clock = clock
         self._expiry_clock = expiry_clock
+        self._lines: BudgetLines[_Said, _Outcome] = BudgetLines(self._settle_within_reason)
 
     async def settle(self, key: BudgetKey, reservation_id: UUID, cost: Decimal) -> Settled:
         """Say what a reservation has cost; 0 gives it back. It may have expired: then it counts all the same.
@@ -73,29 +82,75 @@ class Settling:
             ConflictError: it was settled by hand with another cost.
             UnavailableError: the database or the event log is away; it is safe to try again.
         """
-        return await self._presence.ask(lambda: self._settle(key, reservation_id, cost))
+        outcome = await self._lines.submit(key, (reservation_id, cost))
+        if isinstance(outcome, LLMRingError):
+            raise outcome
+        return outcome
 
-    async def _settle(self, key: BudgetKey, reservation_id: UUID, cost: Decimal) -> Settled:
+    async def _settle_within_reason(self, key: BudgetKey, said: Sequence[_Said]) -> Sequence[_Outcome]:
+        return await self._presence.ask(lambda: self._settle(key, said))
+
+    async def _settle(self, key: BudgetKey, said: Sequence[_Said]) -> Sequence[_Outcome]:
         now = None if self._expiry_clock is None else self._expiry_clock.now()
         async with self._database.transaction() as connection:
             budget = await lock_budget(connection, key)
             if budget is None:
                 raise NotFoundError(NO_BUDGET)
-            found = await list_reservations(connection, [(key, reservation_id)])
-            if not found:
-                raise NotFoundError("The budget has no such reservation.")
-            [before] = found
-            if before.settled_cost not in (None, cost):
-                raise ConflictError("The reservation was settled with another cost before.")
-            after = before._replace(settled_cost=cost, is_live=False)
-            await set_reservations(connection, [after])
-            freed = await release_expired(connection, key, before.month, now)
-            if before.is_live:
-                freed = EXACT.add(freed, before.amount)
-            spent = EXACT.subtract(after.cost or ZERO, before.cost or ZERO)
-            of = MonthOfBudget(key, before.month)
-            use = (await add_to_budgets(connection, {of: Change(spent, -freed, 0)}))[of]
-            crossed = await tell_crossings(connection, budget, before.month, use, self._clock.now())
+            names = {(key, reservation_id) for reservation_id, _ in said}
+            count = _Count(await list_reservations(connection, names))
+            outcomes = [count.settle(reservation_id, cost) for reservation_id, cost in said]
+            if count.settled:
+                await set_reservations(connection, list(count.settled.values()))
+            remaining: dict[date, Decimal] = {}
+            crossed: list[BudgetCrossed] = []
+            for month, change in count.changes.items():
+                freed = await release_expired(connection, key, month, now)
+                of = MonthOfBudget(key, month)
+                added = change._replace(reserved=EXACT.subtract(change.reserved, freed))
+                use = (await add_to_budgets(connection, {of: added}))[of]
+                crossed += await tell_crossings(connection, budget, month, use, self._clock.now())
+                remaining[month] = EXACT.subtract(budget.amount, EXACT.add(use.spent, use.reserved))
             await announce_crossings(self._event_log, crossed)
-        remaining = EXACT.subtract(budget.amount, EXACT.add(use.spent, use.reserved))
-        return Settled(after, remaining, replayed=before.settled_cost is not None)
+        return [
+            outcome
+            if isinstance(outcome, LLMRingError)
+            else Settled(outcome[0], remaining[outcome[0].month], replayed=outcome[1])
+            for outcome in outcomes
+        ]
+
+
+class _Count:
+    """What some settlements change, one after the other.
+
+    Args:
+        found: the reservations that they name, as far as there are such.
+
+    Attributes:
+        settled: those that are changed, as they are then.
+        changes: what is added to each month that they are of, even if that is nothing.
+    """
+
+    def __init__(self, found: Sequence[StoredReservation]) -> None:
+        self._known = {each.reservation_id: each for each in found}
+        self.settled: dict[UUID, StoredReservation] = {}
+        self.changes = {each.month: Change(ZERO, ZERO, 0) for each in found}
+
+    def settle(
+        self, reservation_id: UUID, cost: Decimal
+    ) -> tuple[StoredReservation, bool] | NotFoundError | ConflictError:
+        """What the reservation is then, and whether it was that before; or why it cannot be settled so."""
+        before = self._known.get(reservation_id)
+        if before is None:
+            return NotFoundError("The budget has no such reservation.")
+        if before.settled_cost is not None:
+            if before.settled_cost != cost:
+                return ConflictError("The reservation was settled with another cost before.")
+            return before, True
+        after = before._replace(settled_cost=cost, is_live=False)
+        self._known[reservation_id] = self.settled[reservation_id] = after
+        change = self.changes[before.month]
+        self.changes[before.month] = change._replace(
+            spent=EXACT.add(change.spent, EXACT.subtract(after.cost or ZERO, before.cost or ZERO)),
+            reserved=EXACT.subtract(change.reserved, before.amount if before.is_live else ZERO),
+        )
+        return after, False

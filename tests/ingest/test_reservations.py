@@ -25,7 +25,7 @@ from shared.postgres import Database
 from shared.telemetry.metrics import REGISTRY
 from tests.ingest.conftest import Way
 from tests.ingest.house import NOW, A, B, Ingest, Street
-from tests.ingest.spending import MAY, Rater, a_budget, ask, costing, crossings, get, put, spent
+from tests.ingest.spending import MAY, Asked, Rater, a_budget, ask, costing, crossings, get, put, spent
 from tests.ingest.test_raters import deadlocks
 
 
@@ -198,6 +198,39 @@ async def test_a_reservation_is_settled_once_and_a_repeat_has_the_same_answer(st
     assert (await ask(ingest, budget, "settle", reservation_id=given_back)).body["cost"] == 0
     assert (await ask(ingest, budget, "settle", reservation_id=given_back, cost=None)).replayed
     assert await use(ingest) == [(Decimal("5.5"), 0, Decimal("4.5"))]
+
+
+async def test_of_many_settlements_at_once_each_is_decided_alone_and_the_first_of_a_name_counts(
+    street: Street,
+) -> None:
+    ingests = [await street.open_ingest() for _ in range(3)]
+    [budget] = await put(ingests[0], a_budget(100))
+    made = [ask(ingests[0], budget, "reserve", amount=2, expires_in_s=60) for _ in range(20)]
+    names = [each.body["reservation_id"] for each in await asyncio.gather(*made)]
+    for ingest in ingests:
+        ingest.clock.at += timedelta(seconds=60 if ingest is ingests[0] else 1)
+    asked = [(name, cost) for name in (*names, str(uuid4())) for cost in (1, 2, 1, 2, 3)]
+    answers = await asyncio.gather(
+        *(
+            ask(ingests[place % 3], budget, "settle", reservation_id=name, cost=cost)
+            for place, (name, cost) in enumerate(asked)
+        ),
+        return_exceptions=True,
+    )
+    counted: dict[str, Any] = {}
+    firsts = 0
+    for (name, cost), answer in zip(asked, answers, strict=True):
+        if name not in names:
+            assert isinstance(answer, NotFoundError)
+        elif isinstance(answer, Asked):
+            assert counted.setdefault(name, answer.body["cost"]) == answer.body["cost"] == cost
+            firsts += not answer.replayed
+        else:
+            assert isinstance(answer, ConflictError)
+    assert counted.keys() == set(names)
+    assert firsts == 20
+    total = sum(counted.values())
+    assert await use(ingests[0]) == [(total, 0, 100 - total)]
 
 
 async def test_settling_reaches_thresholds_as_records_do(street: Street) -> None:

@@ -83,10 +83,10 @@ async def test_reservations_go_when_their_month_is_long_over_or_their_budget_was
     clock.at += timedelta(days=1)  # 92 days after January
     assert await retention.forget_reservations() == 10
     await put(ingest, a_budget(1000))
-    assert len(await street.fetch("SELECT FROM usage.removed_budgets")) == 1
+    assert len(await street.fetch("SELECT FROM usage.removed_budget_months")) == 2
     assert await retention.forget_reservations() == 10
     assert await retention.forget_reservations() == 0
-    assert await street.fetch("SELECT FROM usage.removed_budgets") == []
+    assert await street.fetch("SELECT FROM usage.removed_budget_months") == []
     # What was spent stays; a name that is forgotten is that of nothing.
     rows = await street.fetch("SELECT month::text, spent, forgotten FROM usage.budget_months ORDER BY 1")
     assert [tuple(row) for row in rows] == [

@@ -48,16 +48,20 @@ CREATE TABLE usage.reservations (
     settled_cost   numeric,
     record_cost    numeric,
     log_id         uuid,
-    PRIMARY KEY (account_id, budget_id, reservation_id)
+    PRIMARY KEY (account_id, reservation_id, budget_id)
 );
 
-CREATE INDEX reservations_by_month ON usage.reservations (account_id, budget_id, month, is_live, expires_at);
+-- Led by other columns than the key, so that a planner without statistics cannot take one for the other: each of
+-- them would do for the other's questions, by reading all that was ever reserved of a budget.
+CREATE INDEX reservations_by_month
+    ON usage.reservations (month, account_id, budget_id, is_live, expires_at);
 
--- Budgets that were removed, and that may have reservations still.
-CREATE TABLE usage.removed_budgets (
+-- Months of budgets that were removed, which may have reservations still.
+CREATE TABLE usage.removed_budget_months (
     account_id uuid NOT NULL,
     budget_id  uuid NOT NULL,
-    PRIMARY KEY (account_id, budget_id)
+    month      date NOT NULL,
+    PRIMARY KEY (account_id, budget_id, month)
 );
 
 ALTER TABLE usage.logs ADD COLUMN reservation_id uuid;

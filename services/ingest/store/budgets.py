@@ -98,7 +98,9 @@ WITH gone AS (
     DELETE FROM usage.budgets WHERE account_id = $1 AND budget_id = ANY ($2::uuid[])
     RETURNING account_id, budget_id
 )
-INSERT INTO usage.removed_budgets (account_id, budget_id) SELECT account_id, budget_id FROM gone
+INSERT INTO usage.removed_budget_months (account_id, budget_id, month)
+SELECT account_id, budget_id, month FROM gone JOIN usage.budget_months USING (account_id, budget_id)
+ WHERE NOT forgotten
 """
 
 

@@ -131,7 +131,7 @@ async def set_reservations(connection: Connection, settled: Collection[StoredRes
 DELETE_OLD_RESERVATIONS: Final = """
 WITH old AS (
     SELECT r.account_id, r.budget_id, r.reservation_id
-      FROM usage.removed_budgets b JOIN usage.reservations r USING (account_id, budget_id)
+      FROM usage.removed_budget_months JOIN usage.reservations r USING (account_id, budget_id, month)
      UNION ALL
     SELECT r.account_id, r.budget_id, r.reservation_id
       FROM usage.budget_months m JOIN usage.reservations r USING (account_id, budget_id, month)
@@ -147,9 +147,9 @@ SELECT count(*) FROM gone
 """
 NOTE_FORGOTTEN: Final = "UPDATE usage.budget_months SET forgotten = true WHERE month < $1 AND NOT forgotten"
 FORGET_REMOVED: Final = """
-DELETE FROM usage.removed_budgets b
+DELETE FROM usage.removed_budget_months m
  WHERE NOT EXISTS (SELECT FROM usage.reservations r
-                    WHERE r.account_id = b.account_id AND r.budget_id = b.budget_id)
+                    WHERE r.account_id = m.account_id AND r.budget_id = m.budget_id AND r.month = m.month)
 """
 
 
