@@ -41,6 +41,8 @@ check: $(VENV)/.installed-dev ## Lint, types, architecture
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/mypy --config-file client/pyproject.toml
+	cd client/src && $(abspath $(BIN))/lint-imports ../pyproject.toml
 
 format: $(VENV)/.installed-dev ## Format the code
 	$(BIN)/ruff format .

@@ -59,7 +59,9 @@ async def build(options: argparse.Namespace, stack: AsyncExitStack) -> Service:
         redis = await open_redis(options.redis)
         stack.push_async_callback(redis.close)
     empty = functools.partial(HttpUpstream, options.upstream) if options.upstream else _in_process
-    upstreams: dict[str, Upstream] = {name: empty() for name in ("registry", "ingest", "receipts")}
+    upstreams: dict[str, Upstream] = {
+        name: empty() for name in ("registry", "ingest", "receipts", "webhooks")
+    }
     log: Any = FaultyLog()
     if options.open:
         gateway.Admission = PassThrough  # type: ignore[misc, assignment]

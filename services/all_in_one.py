@@ -1,4 +1,4 @@
-"""Every service in one process: the one module that knows all five of them."""
+"""Every service in one process: the one module that knows all six of them."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +17,8 @@ from services.receipts import service as receipts
 from services.receipts.settings import ReceiptsSettings
 from services.redis_shares import MAX_COUNTED_ADDRESSES, MAX_COUNTED_KEYS, build_quota_counter
 from services.registry import service as registry
+from services.webhooks import service as webhooks
+from services.webhooks.settings import WebhooksSettings
 from shared.clock import Clock
 from shared.event_log.port import EventLog
 from shared.limits.choose import build_limiter
@@ -30,7 +32,13 @@ from shared.runtime.service import Service
 from shared.web.client import AsgiUpstream, Upstream
 from shared.web.principal import PrincipalMint, PrincipalVerifier
 
-SCHEMAS: Final[tuple[Schema, ...]] = (registry.SCHEMA, ingest.SCHEMA, auth.SCHEMA, receipts.SCHEMA)
+SCHEMAS: Final[tuple[Schema, ...]] = (
+    registry.SCHEMA,
+    ingest.SCHEMA,
+    auth.SCHEMA,
+    webhooks.SCHEMA,
+    receipts.SCHEMA,  # the last: whoever waits for it finds the others there as well
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +58,13 @@ def build_deployment(
     auth_settings: AuthSettings,
     gateway_settings: GatewaySettings,
     receipts_settings: ReceiptsSettings,
+    webhooks_settings: WebhooksSettings,
     retention_settings: RetentionSettings = RetentionSettings(),  # noqa: B008 - it cannot be changed
     claim_cache: ClaimCache | None = None,
     redis: Redis | None = None,
     metrics: RenderMetrics | None = None,
 ) -> Deployment:
-    """Wire the five services and their consumers for one process.
+    """Wire the six services and their consumers for one process.
 
     The gateway's signing key is made anew for each process: its tokens live for minutes and never leave it.
 
@@ -67,6 +76,7 @@ def build_deployment(
         auth_settings: of auth.
         gateway_settings: of the gateway.
         receipts_settings: of receipts.
+        webhooks_settings: of webhooks.
         retention_settings: of the deletion of old records.
         claim_cache: what idempotency keys stand for, for as long as the database is away and the event log is
             not.
@@ -113,7 +123,15 @@ def build_deployment(
         ingest=_upstream(ingest_service),
         settings=receipts_settings,
     )
-    services = (registry_service, ingest_service, auth_service, receipts_service)
+    webhooks_service = webhooks.build_webhooks(
+        database=database,
+        principals=principals,
+        clock=clock,
+        version=version,
+        settings=webhooks_settings,
+        sources=webhooks.Sources(event_log, _upstream(registry_service)),
+    )
+    services = (registry_service, ingest_service, auth_service, receipts_service, webhooks_service)
     retention = ingest.build_retention(
         database=database, auth=_upstream(auth_service), clock=clock, settings=retention_settings
     )
@@ -136,5 +154,5 @@ def build_deployment(
 
 
 def _upstream(service: Service) -> Upstream:
-    assert service.app is not None  # noqa: S101 - each of the four answers HTTP
+    assert service.app is not None  # noqa: S101 - each of the five answers HTTP
     return AsgiUpstream(service.app)

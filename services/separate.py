@@ -20,6 +20,7 @@ from services.redis_shares import (
     build_marks,
     build_quota_counter,
 )
+from services.webhooks.settings import WebhooksSettings
 from shared.clock import Clock
 from shared.event_log.port import EventLog
 from shared.limits.choose import build_limiter
@@ -64,6 +65,7 @@ class Surroundings:
     auth_settings: AuthSettings
     gateway_settings: GatewaySettings
     receipts_settings: ReceiptsSettings
+    webhooks_settings: WebhooksSettings
     retention_settings: RetentionSettings
 
     def upstream(self, name: str) -> HttpUpstream:
@@ -207,10 +209,42 @@ async def _build_issuer(around: Surroundings) -> Service:
     return replace(issuing, workers=(*issuing.workers, *around.build_trimmers(database)))
 
 
+async def _build_webhooks(around: Surroundings) -> Service:
+    from services.webhooks import service as webhooks
+
+    return webhooks.build_webhooks(
+        database=await around.open_database(webhooks.SCHEMA),
+        principals=around.principals,
+        clock=around.clock,
+        version=around.version,
+        settings=around.webhooks_settings,
+    )
+
+
+async def _build_deliverer(around: Surroundings) -> Service:
+    from services.webhooks import service as webhooks
+
+    return webhooks.build_delivering(
+        database=await around.open_database(webhooks.SCHEMA),
+        sources=webhooks.Sources(await around.open_event_log(), around.upstream("registry")),
+        clock=around.clock,
+        version=around.version,
+        settings=around.webhooks_settings,
+    )
+
+
 SERVICES: Final = {
     "gateway": Process(
         _build_gateway,
-        ("redis_url", "principal_seed", "registry_url", "ingest_url", "auth_url", "receipts_url"),
+        (
+            "redis_url",
+            "principal_seed",
+            "registry_url",
+            "ingest_url",
+            "auth_url",
+            "receipts_url",
+            "webhooks_url",
+        ),
     ),
     "registry": Process(_build_registry, ("database_url", "principal_public_keys")),
     "ingest": Process(_build_ingest, ("database_url", "redis_url", "principal_public_keys", "registry_url")),
@@ -218,11 +252,13 @@ SERVICES: Final = {
     "receipts": Process(
         _build_receipts, ("database_url", "principal_public_keys", "registry_url", "receipts_signing_seed")
     ),
+    "webhooks": Process(_build_webhooks, ("database_url", "principal_public_keys", "webhooks_key")),
 }
 """Processes that answer requests: `llmring-api serve NAME`."""
 
 WORKERS: Final = {
     "rater": Process(_build_rater, ("database_url", "registry_url", "auth_url")),
     "issuer": Process(_build_issuer, ("database_url", "receipts_signing_seed")),
+    "webhooks": Process(_build_deliverer, ("database_url", "registry_url", "webhooks_key")),
 }
 """Processes that consume topics: `llmring-api worker NAME`."""

@@ -2,11 +2,22 @@
 
 from datetime import timedelta
 
+from services.auth import service as auth
+from services.auth.tell_of_webhooks import GROUP as MAILS
 from services.ingest import service as ingest
 from services.ingest.record import RATER
 from services.receipts import service as receipts
 from services.receipts.issue import GROUP as ISSUER
-from shared.contracts.topics import RETENTION, USAGE_LOGGED, USAGE_RATED
+from services.webhooks import service as webhooks
+from services.webhooks.take import GROUP as WEBHOOKS
+from shared.contracts.topics import (
+    BUDGETS_CROSSED,
+    REGISTRY_PUBLISHED,
+    RETENTION,
+    USAGE_LOGGED,
+    USAGE_RATED,
+    WEBHOOKS_DISABLED,
+)
 from shared.event_log.positions import PostgresPositions
 from shared.event_log.postgres.trim import Group, Trimmer
 from shared.postgres import Database
@@ -19,7 +30,7 @@ def build_trimmer(
     """The loop that deletes old records; for deployments whose event log is in Postgres.
 
     Args:
-        database: of the event log, of `usage` and of `receipts`.
+        database: of the event log, of `usage`, `receipts`, `webhooks` and `auth`.
         passed_on: how old the records of topics may become that repeat what Postgres holds; None is
             `RETENTION`. `usage.dead` is kept for ever.
         accepted: the same of `usage.logged`; None is for ever. What is deleted cannot be rebuilt from.
@@ -28,8 +39,12 @@ def build_trimmer(
         topic: keep if keep is None or passed_on is None else passed_on for topic, keep in RETENTION.items()
     }
     retention[USAGE_LOGGED] = accepted
+    hooks = [Group(WEBHOOKS, PostgresPositions(database, webhooks.SCHEMA.name))]
     groups = {
         USAGE_LOGGED: [Group(RATER, PostgresPositions(database, ingest.SCHEMA.name))],
         USAGE_RATED: [Group(ISSUER, PostgresPositions(database, receipts.SCHEMA.name))],
+        BUDGETS_CROSSED: hooks,
+        WEBHOOKS_DISABLED: [Group(MAILS, PostgresPositions(database, auth.SCHEMA.name))],
+        REGISTRY_PUBLISHED: hooks,
     }
     return Worker("event-log-trim", Trimmer(database, retention, groups).run)

@@ -6,6 +6,7 @@ the last part of the problem document's `type` (RFC 9457).
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
@@ -26,6 +27,7 @@ class Kind(StrEnum):
     INVALID_FIELD = "invalid-field"
     RATE_LIMITED = "rate-limited"
     QUOTA_EXCEEDED = "quota-exceeded"
+    BUDGET_EXCEEDED = "budget-exceeded"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 
@@ -154,6 +156,23 @@ class QuotaExceededError(LLMRingError):
     ) -> None:
         super().__init__(detail, faults=faults, retry_after=retry_after)
         self.resets_at = resets_at
+
+
+class BudgetExceededError(LLMRingError):
+    """Less is left of a budget than was to be reserved; `remaining` is what is left, in US dollars."""
+
+    kind = Kind.BUDGET_EXCEEDED
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        faults: Sequence[Fault] = (),
+        retry_after: timedelta | None = None,
+        remaining: Decimal | None = None,
+    ) -> None:
+        super().__init__(detail, faults=faults, retry_after=retry_after)
+        self.remaining = remaining
 
 
 class UnavailableError(LLMRingError):

@@ -19,6 +19,7 @@ umask 077
 # Unquoted: it is a command with its arguments.
 principal=$($program keys principal)
 receipts=$($program keys receipts)
+webhooks=$($program keys webhooks)
 cat > "$target.part" <<EOF
 # Secrets of this deployment, and what is set in it. Keep a copy in a safe place.
 
@@ -30,6 +31,9 @@ $principal
 
 # Signs receipts. A new one rotates the key.
 $receipts
+
+# Seals the secrets of webhooks in the database. It never changes.
+$webhooks
 
 # The address that the gateway is published at. For other machines put a proxy with TLS in front.
 # PUBLISH=127.0.0.1:8080

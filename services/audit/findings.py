@@ -12,6 +12,7 @@ Kind = Literal[
     "wrong_figures",  # a row whose cost is right, and something else that is counted is not
     "rollup",  # a sum that is not that of the rows
     "latency_rollup",  # a count of latencies that is not that of the rows
+    "budget",  # a month of a budget that has counted something else than its records and reservations
     "receipt_missing",  # a row whose rated event the issuer has passed has no receipt
     "receipt_doubled",  # a row with more than one receipt
     "receipt_without_record",  # a receipt for a record that is neither stored nor on its way
@@ -106,6 +107,7 @@ class Findings:
             "wrong_cost": counts["wrong_cost"],
             "wrong_figures": counts["wrong_figures"],
             "rollup_differences": counts["rollup"] + counts["latency_rollup"],
+            "budget_differences": counts["budget"],
             "receipt_differences": sum(
                 count for kind, count in counts.items() if kind.startswith("receipt_") or kind == "sequence"
             ),

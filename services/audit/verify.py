@@ -18,7 +18,7 @@ from services.audit.findings import Findings, Kind
 from services.audit.reconcile import Record, Streams, Surroundings, reconcile
 from services.audit.runs import SortedRuns
 from services.audit.stream import Stream, as_batches
-from services.audit.words import describe_rollup
+from services.audit.words import describe_budget, describe_rollup
 from services.ingest.audit import Accepted, Unreadable, UsageSnapshot, open_usage_snapshot, read_accepted
 from services.ingest.store.recount import SumsFound
 from services.receipts.audit import ReceiptsSnapshot, find_key, open_receipts_snapshot, read_rated
@@ -89,6 +89,8 @@ class Verification:
             )
             await reconcile(streams, around, self._findings)
             await self._check_rollups(usage)
+            async for wrong in usage.list_wrong_budgets():
+                self._findings.differ("budget", wrong.account_id.bytes, describe_budget(wrong))
             await self._check_sequences(receipts)
             async for fault in receipts.check_log():
                 key = None if fault.account_id is None else fault.account_id.bytes

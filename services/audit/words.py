@@ -1,6 +1,7 @@
 """Differences as a person reads them."""
 
 from services.ingest.store.recount import CountFound, SumsFound
+from services.ingest.store.recount_budgets import BudgetFound
 from shared.clock import rfc3339
 
 _GRAINS = {"d": "day", "q": "quarter of an hour"}
@@ -21,3 +22,14 @@ def describe_rollup(wrong: SumsFound | CountFound) -> str:
         return f"{place}: it is missing"
     differing = [f"{name} {found[name]} instead of {due[name]}" for name in due if due[name] != found[name]]
     return f"{place}: {', '.join(differing)}"
+
+
+def describe_budget(wrong: BudgetFound) -> str:
+    """Which month of which budget it is, and what in it differs."""
+    names = ("spent", "reserved", "records without a cost")
+    differing = [
+        f"{name} {found} instead of {due}"
+        for name, found, due in zip(names, wrong.found, wrong.due, strict=True)
+        if found != due
+    ]
+    return f"budget {wrong.budget_id}, month {wrong.month:%Y-%m}: {', '.join(differing)}"

@@ -4,6 +4,8 @@ A request writes down an address and is answered, so that nobody learns from its
 took, whether the address has an account. Whether it has is looked up here. A link's token is drawn as its
 mail is written, and is in that mail alone: the database has its SHA-256.
 
+A mail that only tells something, such as that a webhook was disabled, goes the same way without a link.
+
 A mail that cannot be sent is tried again for a day, after half a minute at first and an hour at last, each
 time with a new link. One whose sender dies in between is sent again, and its latest link is the good one.
 """
@@ -14,6 +16,7 @@ import itertools
 import logging
 import secrets
 from datetime import datetime, timedelta
+from email.message import EmailMessage
 from typing import Final
 
 from services.auth.mail.carriers import Carrier, RefusedError
@@ -104,16 +107,16 @@ class MailSender:
                 await store.delete_mail(connection, mail.mail_id)
                 _log.error("mail %s is given up after %d attempts", mail.mail_id, mail.attempts)
                 return "given_up"
-            await replace_link(
-                connection,
-                account.account_id,
-                token_sha256=hashlib.sha256(token.encode()).digest(),
-                expires_at=now + LINK_LIFETIME,
-            )
-        minutes = int(LINK_LIFETIME.total_seconds() // 60)
+            if mail.facts is None:
+                await replace_link(
+                    connection,
+                    account.account_id,
+                    token_sha256=hashlib.sha256(token.encode()).digest(),
+                    expires_at=now + LINK_LIFETIME,
+                )
         try:
             address = _deliverable(account.email, mail.email_key)
-            await self._carrier.carry(self._letters.write(mail.kind, address, token, minutes))
+            await self._carrier.carry(self._write(mail, address, token))
         except RefusedError as error:
             async with self._database.connection() as connection:
                 await store.delete_mail(connection, mail.mail_id)
@@ -122,6 +125,12 @@ class MailSender:
         async with self._database.connection() as connection:
             await store.mark_mail_sent(connection, mail.mail_id, now)
         return "sent"
+
+    def _write(self, mail: Mail, address: str, token: str) -> EmailMessage:
+        if mail.kind == "webhook_disabled":
+            return self._letters.write_notice(mail.kind, address, mail.facts or {})
+        minutes = int(LINK_LIFETIME.total_seconds() // 60)
+        return self._letters.write(mail.kind, address, token, minutes)
 
 
 def _deliverable(address: str, email_key: str) -> str:

@@ -34,10 +34,12 @@ from services.auth.routes.verify import build_verify_route
 from services.auth.send_mails import MailSender
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
+from services.auth.tell_of_webhooks import WebhookNotices
 from services.auth.throttle import Throttle
 from services.auth.verify import KeyVerification
 from shared.clock import Clock
 from shared.event_log.port import EventLog
+from shared.event_log.positions import PostgresPositions
 from shared.limits.port import RateLimiter
 from shared.postgres import Database, Schema
 from shared.runtime.service import Service, Worker
@@ -74,7 +76,7 @@ def build_auth(
 
     Args:
         database: with this service's migrations applied by the time it answers.
-        event_log: takes `keys.changed`.
+        event_log: takes `keys.changed`, gives `webhooks.disabled`.
         principals: checks the gateway's token.
         client_limiter: counts attempts to log in and the like, by client address.
         email_limiter: the same by email address.
@@ -101,6 +103,7 @@ def build_auth(
     )
     mails = MailSender(database, build_carrier(settings), Letters(settings, clock), clock)
     outbound = Outbound(timeout=PROVIDER_PATIENCE, max_bytes=PROVIDER_MAX_BYTES)
+    notices = WebhookNotices(database, event_log, PostgresPositions(database, SCHEMA.name), clock)
     pending = PendingKeys(database, clock)
     oauth = OAuthLogin(
         database=database,
@@ -132,7 +135,11 @@ def build_auth(
             version=version,
             max_body_bytes=MAX_BODY_BYTES,
         ),
-        workers=[Worker("auth-relay", changes.run_relay), Worker("auth-mails", mails.run)],
+        workers=[
+            Worker("auth-relay", changes.run_relay),
+            Worker("auth-mails", mails.run),
+            Worker("auth-notices", notices.run),
+        ],
         pings={"database": database.ping, "event_log": event_log.ping},
         on_stop=[passwords.close, outbound.close],
     )

@@ -59,6 +59,7 @@ async def serve_all(settings: ProcessSettings, url: str) -> None:
             ),
             gateway_settings=settings.gateway,
             receipts_settings=settings.receipts,
+            webhooks_settings=settings.webhooks,
             retention_settings=settings.retention,
             claim_cache=_claim_cache(settings, redis),
             redis=redis,

@@ -49,6 +49,12 @@ def receipts() -> None:
     click.echo(f"LLMRING_RECEIPTS_SIGNING_SEED={b64encode(new_seed()).decode()}")
 
 
+@keys.command()
+def webhooks() -> None:
+    """Print a new key that seals the secrets of webhooks in the database, as a setting. Keep a copy."""
+    click.echo(f"LLMRING_WEBHOOKS_KEY={b64encode(new_seed()).decode()}")
+
+
 async def _create(url: str, name: str | None) -> str:
     from services.all_in_one import SCHEMAS
 

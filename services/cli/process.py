@@ -19,6 +19,7 @@ from services.cli.signals import leave
 from services.cli.version import VERSION
 from services.receipts.signer import SigningKeyError
 from services.separate import Process, Surroundings
+from services.webhooks.sealing_key import SealingKeyError
 from shared.clock import SystemClock
 from shared.contracts.topics import TOPICS
 from shared.errors import NotFoundError, UnavailableError
@@ -78,6 +79,7 @@ def run_one(name: str, process: Process, settings: ProcessSettings) -> None:
         auth_settings=settings.auth,
         gateway_settings=settings.gateway,
         receipts_settings=settings.receipts,
+        webhooks_settings=settings.webhooks,
         retention_settings=settings.retention,
     )
 
@@ -104,7 +106,14 @@ def run_one(name: str, process: Process, settings: ProcessSettings) -> None:
         )
         with export_telemetry(name, VERSION):
             uvloop.run(run_process(front, prepare, listening=listening))
-    except (MigrationError, SigningKeyError, ListenError, CertificateError, SettingsError) as error:
+    except (
+        MigrationError,
+        SigningKeyError,
+        SealingKeyError,
+        ListenError,
+        CertificateError,
+        SettingsError,
+    ) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -15,6 +15,7 @@ from services.cli.signals import leave
 from services.cli.version import VERSION
 from services.receipts.signer import SigningKeyError
 from services.separate import SERVICES
+from services.webhooks.sealing_key import SealingKeyError
 from shared.errors import UnavailableError
 from shared.postgres import MigrationError
 from shared.runtime.listen import ListenError
@@ -44,7 +45,14 @@ def serve(name: str | None) -> None:
         try:
             with export_telemetry("serve", VERSION):
                 uvloop.run(serve_all(settings, url))
-        except (MigrationError, SigningKeyError, ListenError, CertificateError, SettingsError) as error:
+        except (
+            MigrationError,
+            SigningKeyError,
+            SealingKeyError,
+            ListenError,
+            CertificateError,
+            SettingsError,
+        ) as error:
             raise click.ClickException(str(error)) from error
         except UnavailableError as error:
             raise click.ClickException(f"{error.detail} {error.__cause__ or ''}".strip()) from error

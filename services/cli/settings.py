@@ -14,6 +14,7 @@ from services.gateway.settings import GatewaySettings
 from services.ingest.settings import RetentionSettings
 from services.receipts.policy import parse_policy
 from services.receipts.settings import ReceiptsSettings
+from services.webhooks.settings import WebhooksSettings
 from shared.contracts.topics import PASSED_ON_RETENTION
 from shared.limits.address import parse_trusted_proxies
 from shared.settings import SettingsError, read_settings
@@ -48,6 +49,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         ingest_url: where the ingest service is, for the gateway, auth and receipts.
         auth_url: where the auth service is, for the gateway and the raters.
         receipts_url: where the receipts service is, for the gateway.
+        webhooks_url: where the webhooks service is, for the gateway.
         principal_seed: base64 of the 32 seed bytes by which the gateway vouches for callers.
         principal_public_keys: base64 of the public half, for the services behind the gateway; several while
             it is being changed.
@@ -88,6 +90,11 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             All of them by default.
         receipts_witness_interval_s: how often the log's growth is shown to them.
         receipts_witness_overdue_s: how long one may be behind before that is reported.
+        webhooks_key: base64 of the 32 bytes that secrets of webhooks are sealed with in the database; made
+            and kept in the data directory by default.
+        webhooks_allow_private: webhooks may use plain HTTP and addresses that are not public, for
+            development.
+        webhooks_per_account: webhooks that an account may have.
     """
 
     host: str = "127.0.0.1"
@@ -107,6 +114,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     ingest_url: str | None = None
     auth_url: str | None = None
     receipts_url: str | None = None
+    webhooks_url: str | None = None
     principal_seed: str = ""
     principal_public_keys: tuple[str, ...] = ()
     metrics_port: Port | None = None
@@ -141,6 +149,9 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     receipts_witness_quorum: Annotated[int, msgspec.Meta(ge=1)] | None = None
     receipts_witness_interval_s: Seconds = 10
     receipts_witness_overdue_s: Seconds = 600
+    webhooks_key: str = ""
+    webhooks_allow_private: bool = False
+    webhooks_per_account: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
 
     @property
     def address(self) -> str:
@@ -157,6 +168,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             "ingest": self.ingest_url,
             "auth": self.auth_url,
             "receipts": self.receipts_url,
+            "webhooks": self.webhooks_url,
         }
         return {name: url for name, url in known.items() if url}
 
@@ -206,6 +218,16 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             witness_quorum=self.receipts_witness_quorum,
             witness_interval_s=self.receipts_witness_interval_s,
             witness_overdue_s=self.receipts_witness_overdue_s,
+        )
+
+    @property
+    def webhooks(self) -> WebhooksSettings:
+        """Those of webhooks."""
+        return WebhooksSettings(
+            data_dir=str(self.data_path),
+            sealing_key=self.webhooks_key,
+            allow_private=self.webhooks_allow_private,
+            endpoints_per_account=self.webhooks_per_account,
         )
 
     @property

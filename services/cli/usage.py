@@ -13,6 +13,8 @@ from services.cli.reach import finish, reach_event_log, reach_existing_database
 from services.cli.reprice import reprice
 from services.cli.retention import retention
 from services.cli.settings import ProcessSettings, load_settings
+from services.cli.transfer.exports import export_usage
+from services.cli.transfer.imports import import_usage
 from services.ingest.rebuild import Rebuilt, rebuild_rollups
 from services.ingest.record import Recorder
 from services.ingest.refill import OvertakenError, RefusedError, refill_from_topic
@@ -30,9 +32,11 @@ _LONGEST_DAY: Final = timedelta(minutes=10)
 
 @click.group()
 def usage() -> None:
-    """Rebuild what is derived from usage records, and price what had no price."""
+    """Import and export usage records, rebuild what is derived from them, price what had no price."""
 
 
+usage.add_command(import_usage)
+usage.add_command(export_usage)
 usage.add_command(reprice)
 usage.add_command(retention)
 

@@ -67,7 +67,7 @@ class Admission:
         reply.no_store = True
         digest = sha256(key).digest()
         known = self._keys.find(digest, now)
-        if known is None:
+        if known is None or known.kind != "key":  # what is remembered may be a session, which is no key
             if not is_key_text(key):
                 await self._count_bad_key(client, now, reply)
                 raise UnauthenticatedError(BAD_KEY)
@@ -117,7 +117,7 @@ class Admission:
         self._cookies.require_own_page(scope["method"], headers)
         digest = sha256(token).digest()
         known = self._keys.find(digest, now)
-        if known is None:
+        if known is None or known.kind != "session":
             known = await self._verify("session", digest, client, now, reply)
         if with_opener:
             headers.append((OPENER_HEADER, opener_of(token).hex().encode()))

@@ -4,6 +4,8 @@ Every request passes here, so what is done for each of them is done in one pass 
 a framework: a framework's handler costs more than all of this together (docs/adr/0007-gateway.md).
 """
 
+import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -39,6 +41,7 @@ from shared.web.problems import send_problem
 
 _AWAY: Final = "A service behind the gateway is away."
 _NOWHERE: Final = "There is nothing at this path."
+_HEARD_WITHIN_S: Final = 0.05
 _PAGE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 
 _log = logging.getLogger(__name__)
@@ -189,7 +192,7 @@ class Door:
         if method == "HEAD" and target.head_as_get:
             scope["method"] = "GET"
         await target.forward(scope, receive, reply.send)
-        if not reply.started:
+        if not reply.started and not await _has_left(receive):
             await _answer_instead(target.row.service, scope, reply)
 
 
@@ -223,13 +226,22 @@ async def _answer_instead(service: str, scope: HTTPScope, reply: Reply) -> None:
     """Answer for a service that gave no answer, or one in a form that nobody is promised."""
     status = reply.foreign_status
     if not status:
-        # Most likely the client has left, and then this goes nowhere.
-        _log.info("%s gave no answer on %s", service, scope["path"])
+        _log.warning("%s gave no answer on %s", service, scope["path"])
         await _fail(scope, reply, LLMRingError("no answer"))
         return
     _log.warning("%s answered %d on %s, not by a problem document", service, status, scope["path"])
     away = status in (502, 503, 504)
     await _fail(scope, reply, UnavailableError(_AWAY) if away else LLMRingError("foreign error"))
+
+
+async def _has_left(receive: Receive) -> bool:
+    """Whether the client is gone. Of one that is still there nothing is heard for a moment."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_HEARD_WITHIN_S):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return True
+    return False
 
 
 async def _fail(scope: HTTPScope, reply: Reply, error: LLMRingError) -> None:

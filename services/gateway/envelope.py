@@ -42,6 +42,7 @@ _PROBLEM: Final[Json] = {
             },
         },
         "resets_at": {"type": "string", "format": "date-time"},
+        "remaining": {"type": "number", "minimum": 0},
     },
 }
 

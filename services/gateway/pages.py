@@ -31,6 +31,7 @@ class Index:
                     "stats": "/api/v1/stats",
                     "receipts": "/api/v1/receipts",
                     "receipt_keys": "/api/v1/receipts/public-keys.json",
+                    "webhooks": "/api/v1/webhooks",
                 },
             }
         )

@@ -83,7 +83,19 @@ _PLACE: Final[dict[bytes, int]] = {
 _INTERNAL: Final = (b"x-llmring", b"x_llmring")
 
 _PLAIN_CONNECTION: Final = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
-_NEVER_NOMINATED: Final = frozenset((b"host", b"content-type", b"content-length", b"transfer-encoding"))
+_NEVER_NOMINATED: Final = frozenset(
+    (
+        b"host",
+        b"content-type",
+        b"content-length",
+        b"transfer-encoding",
+        # What tells whether a session's request comes from our own pages.
+        b"origin",
+        b"referer",
+        b"sec-fetch-site",
+        b"user-agent",
+    )
+)
 
 _SANE: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 

@@ -39,8 +39,8 @@ def build_gateway(
     """Build the public door. `Service.app` is the whole public application.
 
     Args:
-        upstreams: `registry`, `ingest`, `auth` and `receipts`, in this process or elsewhere. The gateway
-            closes them when it stops.
+        upstreams: `registry`, `ingest`, `auth`, `receipts` and `webhooks`, in this process or elsewhere. The
+            gateway closes them when it stops.
         mint: makes the principal tokens.
         event_log: carries `keys.changed`.
         key_limiter: counts requests by key. Not the one of addresses: a flood of strangers' addresses must

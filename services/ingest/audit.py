@@ -21,6 +21,7 @@ from services.ingest.store.recount import (
     list_wrong_counts,
     list_wrong_sums,
 )
+from services.ingest.store.recount_budgets import BudgetFound, list_wrong_budgets
 from services.ingest.store.retention import list_all_horizons
 from shared.contracts.topics import USAGE_LOGGED
 from shared.event_log.port import EventLog, StoredRecord
@@ -146,6 +147,10 @@ class UsageSnapshot:
             async for count in list_wrong_counts(connection, accounts):
                 yield count
             accounts = await list_accounts(connection, accounts[-1], _ACCOUNTS_AT_ONCE)
+
+    def list_wrong_budgets(self) -> AsyncIterator[BudgetFound]:
+        """Every month of a budget that has not counted what its records and reservations add up to."""
+        return list_wrong_budgets(self._connection)
 
     async def count_rolled_up(self) -> int:
         """How many records the rollups have counted."""

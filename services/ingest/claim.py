@@ -11,6 +11,7 @@ docs/adr/0010-idempotency-without-postgres.md.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from uuid import UUID
 from services.ingest.claim_cache import key_of
 from services.ingest.claim_memory import ClaimMemory
 from services.ingest.presence import Presence
-from services.ingest.store.claims import Claim, StoredClaim, insert_claims
+from services.ingest.store.claims import Claim, StoredClaim, delete_claims, insert_claims
 from shared.coalescer import Coalescer
 from shared.contracts.usage import BODY_DIGEST_BYTES
 from shared.errors import ConflictError, UnavailableError
@@ -32,6 +33,8 @@ _LARGE: Final = 64
 """So many records make a statement of their own; fewer ride with those of other requests."""
 _LEAVE_ALONE_S: Final = 1.0
 """After a claim that failed, Postgres is not asked for so long."""
+
+_log = logging.getLogger(__name__)
 
 
 class KeyedRecord(NamedTuple):
@@ -114,6 +117,19 @@ class Claims:
             for record in held:
                 self._in_flight.pop((record.account_id, record.log_id)).done.set()
 
+    async def release(self, records: Sequence[KeyedRecord]) -> None:
+        """Free keys that are held and were claimed just now: their records were not accepted after all.
+
+        As far as it can be done now: what stays claimed costs room, and its retry the time of this try.
+        """
+        claims = [_claim_of(record) for record in records]
+        try:
+            await self._presence.ask(lambda: self._delete(claims))
+            if self._memory is not None:
+                await asyncio.gather(*(self._memory.forget(*_in_cache(each)) for each in claims))
+        except UnavailableError as error:
+            _log.warning("%d keys of refused records stay claimed: %s", len(claims), error)
+
     async def _enter(self, record: KeyedRecord) -> bool:
         name = (record.account_id, record.log_id)
         while (other := self._in_flight.get(name)) is not None:
@@ -132,7 +148,7 @@ class Claims:
         claim = _claim_of(record)
         if self._memory is None:
             return _settled(await self._coalescer.submit(claim))
-        key, value = key_of(record.account_id, record.log_id), record.digest + record.event
+        key, value = _in_cache(claim)
         try:
             found = _settled(await self._coalescer.submit(claim))
         except UnavailableError as error:
@@ -180,9 +196,18 @@ class Claims:
             self._leave_alone_until = time.monotonic() + _LEAVE_ALONE_S
             raise
 
+    async def _delete(self, claims: Sequence[Claim]) -> None:
+        async with self._database.connection() as connection:
+            await delete_claims(connection, claims)
+
     async def _insert(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
         async with self._database.connection() as connection:
             return await insert_claims(connection, claims)
+
+
+def _in_cache(claim: Claim) -> tuple[bytes, bytes]:
+    """The key and the value of a claim in the cache."""
+    return key_of(claim.account_id, claim.log_id), claim.digest + claim.event
 
 
 def _claim_of(record: KeyedRecord) -> Claim:

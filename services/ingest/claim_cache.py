@@ -49,6 +49,10 @@ class ClaimCache(Protocol):
         """The same; `UnavailableError` also where something may have been forgotten."""
         ...
 
+    async def forget(self, key: bytes, value: bytes) -> None:
+        """Let a value stand no more, if it is this one."""
+        ...
+
 
 class Debts:
     """What the cache could not be told when it was claimed. It is told before it decides anything alone.
@@ -69,6 +73,11 @@ class Debts:
             self._owed[key] = value
         else:
             self._too_many = True
+
+    def cancel(self, key: bytes, value: bytes) -> None:
+        """Owe it that value no more."""
+        if self._owed.get(key) == value:
+            del self._owed[key]
 
     async def pay(self) -> None:
         """Tell it everything.

@@ -109,6 +109,15 @@ class ClaimMemory:
             self._debts.add(key, value)
             return value
 
+    async def forget(self, key: bytes, value: bytes) -> None:
+        """Let a value stand no more, if it is this one.
+
+        Raises:
+            UnavailableError: the cache is away.
+        """
+        self._debts.cancel(key, value)
+        await self._cache.forget(key, value)
+
     async def decide(self, key: bytes, value: bytes) -> bytes:
         """The value that stands for a key, without Postgres.
 

@@ -71,6 +71,13 @@ class MemoryFirsts:
             raise UnavailableError("Not enough is known of earlier requests.")
         return await self.settle(key, value)
 
+    async def forget(self, key: bytes, value: bytes) -> None:
+        """Let a value stand no more, if it is this one."""
+        found = self._values.get(key)
+        if found is not None and found.value == value:
+            del self._values[key]
+            self._bytes -= _size(key, value)
+
     def _make_room(self, size: int) -> bool:
         """Whether there is room without what is too young to go."""
         while self._values and self._bytes + size > self._max_bytes:

@@ -1,8 +1,9 @@
 """The rater's use case: a slice of accepted records becomes rows, rollups and `usage.rated`, exactly once.
 
-One transaction holds the position, the rows, the rollups and what idempotency keys stand for. Only rows that
-were not there before reach the rollups and the next topic, so a record that is delivered, or was appended,
-more than once counts once. An event with the log id of another body is set aside in `usage.dead`.
+One transaction holds the position, the rows, the rollups, what idempotency keys stand for and what budgets
+have spent. Only rows that were not there before reach the rollups, the budgets and the next topic, so a
+record that is delivered, or was appended, more than once counts once. An event with the log id of another
+body is set aside in `usage.dead`.
 
 A cost that was found later comes as the same record with `repriced_at`. It counts where the row has no cost.
 """
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from services.ingest.apply_late_costs import apply_late_costs
+from services.ingest.count_budgets import announce_crossings, count_budgets
 from services.ingest.poison import PoisonError, read_event
 from services.ingest.reprice import OnUnknownVersion, reprice
 from services.ingest.rollup import roll_up
@@ -127,9 +129,8 @@ class Recorder:
                 new.discard(each.key)
             costs = await apply_late_costs(connection, [each.event for each in late])
             fresh_or_late = [*fresh, *(late[place] for place in (*costs.inserted, *costs.before))]
-            await add_to_months(
-                connection, [each.event for each in (*fresh, *(late[place] for place in costs.inserted))]
-            )
+            added = [each.event for each in (*fresh, *(late[place] for place in costs.inserted))]
+            await add_to_months(connection, added)
             await self._add_up(fresh_or_late, list(costs.before.values()), connection)
             if self._follow_records:
                 await follow_records(connection, _claims_of(fresh))
@@ -140,6 +141,10 @@ class Recorder:
             # consumer passes over. After it, a crash in between would lose the event.
             await self._set_aside(poison)
             await self._publish(fresh_or_late)
+            crossed = await count_budgets(
+                connection, added, [late[place].event for place in costs.before], self._clock.now()
+            )
+            await announce_crossings(self._event_log, crossed)
         if self._watermark is not None:
             self._watermark.applied(accepted.partition, accepted.next_offset)
         _count([each.event for each in fresh])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from services.ingest.record import RATER, Recorder
+from services.ingest.store.budgets import begin_all_months
 from services.ingest.store.contents import list_tables_with_rows
 from shared.contracts.topics import USAGE_LOGGED
 from shared.errors import UnavailableError
@@ -65,6 +66,8 @@ async def refill_from_topic(
     if gone and not accept_gaps:
         told = ", ".join(f"{partition} begins at {begin}" for partition, begin in gone.items())
         raise RefusedError(f"{USAGE_LOGGED} does not have its first records any more: partition {told}")
+    async with database.transaction() as connection:
+        await begin_all_months(connection)
     total = sum(ends[partition] - begin for partition, begin in begins.items())
     done = 0
     async with event_log.read_range(USAGE_LOGGED, begins, ends) as slices:

@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
+from services.ingest.month import month_of
+from services.ingest.store.reservations import delete_old_reservations
 from services.ingest.store.retention import (
     count_old,
     delete_old,
@@ -29,6 +31,8 @@ from shared.stopping import is_set_within
 from shared.telemetry.metrics import RECORDS_DELETED
 
 BATCH_RECORDS: Final = 2_000
+RESERVATIONS_KNOWN: Final = timedelta(days=92)
+"""How long after the end of its month a reservation is known, at least."""
 _LOCK_WAIT: Final = timedelta(milliseconds=500)
 _BATCH_WITHIN: Final = timedelta(seconds=10)
 _LEAST_PAUSE_S: Final = 0.02
@@ -125,6 +129,26 @@ class Retention:
                     swept.is_whole = False
                     return swept
 
+    async def forget_reservations(self, *, is_told_to_stop: Callable[[], bool] = lambda: False) -> int:
+        """Delete reservations whose month is long over, or whose budget was removed; how many.
+
+        Raises:
+            UnavailableError: the database is away; what was deleted until then stays so.
+        """
+        before = month_of(self._clock.now() - RESERVATIONS_KNOWN)
+        total = 0
+        while not is_told_to_stop():
+            began = time.monotonic()
+            async with self._database.transaction() as connection:
+                if not await try_lock(connection, wait=_LOCK_WAIT, statement=_BATCH_WITHIN):
+                    break
+                count = await delete_old_reservations(connection, before, self._batch)
+            total += count
+            if count < self._batch:
+                break
+            await asyncio.sleep(max(_LEAST_PAUSE_S, time.monotonic() - began))
+        return total
+
     def _horizon(self, rule: RetentionRule, swept: Swept) -> datetime | None:
         """Before which instant an account's records may go; None where they all stay."""
         if rule.days is None:
@@ -163,6 +187,7 @@ async def run_retention(
         pause = interval
         try:
             swept = await retention.sweep(is_told_to_stop=stop.is_set)
+            await retention.forget_reservations(is_told_to_stop=stop.is_set)
         except LLMRingError as error:
             _log.warning("old records are not deleted at the moment: %s", error)
             continue

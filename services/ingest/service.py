@@ -16,14 +16,18 @@ from services.ingest.price_late import LatePricing
 from services.ingest.quota import Quotas
 from services.ingest.quota_counter import MemoryCounter, QuotaCounter
 from services.ingest.record import RATER, Recorder
+from services.ingest.reserve import Reserving
 from services.ingest.retention import Retention, run_retention
+from services.ingest.routes.budgets import build_budgets, build_reservations
 from services.ingest.routes.kept import build_kept
 from services.ingest.routes.log import build_documented, build_fast_lanes
 from services.ingest.routes.month import build_month
 from services.ingest.routes.reads import build_reads
 from services.ingest.routes.reprice import build_reprice
 from services.ingest.rules import RemoteRules
+from services.ingest.set_budgets import Budgeting
 from services.ingest.settings import IngestSettings, RetentionSettings
+from services.ingest.settle import Settling
 from services.ingest.watermark import Watermark
 from services.ingest.worker import build_rater
 from shared.clock import Clock
@@ -54,6 +58,7 @@ def build_ingest(
     claim_cache: ClaimCache | None = None,
     marks: SharedMarks | None = None,
     quota_counter: QuotaCounter | None = None,
+    budget_clock: Clock | None = None,
     settings: IngestSettings | None = None,
 ) -> Service:
     """The ingest service, as a rule with its rater in the same process.
@@ -69,6 +74,8 @@ def build_ingest(
             so; None where there are no others.
         quota_counter: counts what accounts have used of their month, for all processes of this service; this
             process's memory by default.
+        budget_clock: tells the month of budgets, and when reservations expire. None: the database does, so
+            that the clocks of several processes need not agree.
     """
     settings = settings or IngestSettings()
     positions = PostgresPositions(database, SCHEMA.name)
@@ -142,6 +149,12 @@ def build_ingest(
         clock=clock,
         watermark=watermark,
     )
+    budgeting = Budgeting(
+        database=database, presence=presence, event_log=event_log, clock=clock, month_clock=budget_clock
+    )
+    settling = Settling(
+        database=database, presence=presence, event_log=event_log, clock=clock, expiry_clock=budget_clock
+    )
     read_wait = timedelta(milliseconds=settings.read_wait_ms)
     reads = build_reads(database, presence, watermark, clock, read_wait)
     return Service(
@@ -153,6 +166,8 @@ def build_ingest(
                 build_reprice(pricing),
                 build_month(quotas, watermark, clock, read_wait),
                 build_kept(database, presence),
+                *build_budgets(budgeting, watermark, read_wait),
+                *build_reservations(Reserving(database, presence, budget_clock), settling),
             ],
             service="ingest",
             lanes=build_fast_lanes(acceptance, principals, pace.bulk if pace else nullcontext),

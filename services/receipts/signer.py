@@ -17,6 +17,7 @@ from services.receipts.store.keys import (
 from shared.clock import Clock
 from shared.errors import UnavailableError
 from shared.postgres import Connection, Database
+from shared.private_file import write_private
 from shared.proofs.signing import SigningKey, decode_base64, new_seed
 
 _log = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ class Signer:
         seed = new_seed()
         key = SigningKey.from_seed(seed)
         # The file first: a public key whose private half was lost in a crash would block every later start.
-        _write_durably(self._seed_path(key.key_id), seed)
+        write_private(self._seed_path(key.key_id), seed)
         await insert_key(connection, key.key_id, key.public_key, self._clock.now())
         _log.info("made signing key %s", key.key_id)
         return key
@@ -178,18 +179,3 @@ class Signer:
 
     def _seed_path(self, key_id: str) -> Path:
         return Path(self._settings.data_dir) / "receipts" / f"{key_id}.seed"
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read, and that is whole on disk when this returns."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

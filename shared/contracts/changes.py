@@ -87,35 +87,3 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, rename={"old": "from
     new: str
     changes: list[Change]
     provider_changes: list[ProviderChange]
-
-
-class FieldChange(msgspec.Struct, frozen=True):
-    """One field of a model that changed."""
-
-    field: str
-    old: Any
-    new: Any
-
-
-NewsType = Literal["model.added", "price.changed", "model.deprecated"]
-"""The registry's events that webhooks can be registered for: the integration specification's."""
-
-
-class RegistryNews(msgspec.Struct, frozen=True, kw_only=True):
-    """The data of one such event: one for each model and type in a version.
-
-    Attributes:
-        id: the same whenever the same version is told of again.
-        version: the registry version that brought it.
-        effective_from: from when it holds; what is still to come is news when it is published.
-        model: the model's key.
-        changes: the fields of that type that changed; empty for an added model.
-    """
-
-    id: str
-    type: NewsType
-    version: str
-    effective_from: datetime
-    provider: str
-    model: str
-    changes: list[FieldChange]

@@ -7,6 +7,8 @@ USAGE_LOGGED: Final = "usage.logged"
 USAGE_RATED: Final = "usage.rated"
 USAGE_DEAD: Final = "usage.dead"
 RECEIPTS_ISSUED: Final = "receipts.issued"
+BUDGETS_CROSSED: Final = "budgets.crossed"
+WEBHOOKS_DISABLED: Final = "webhooks.disabled"
 REGISTRY_PUBLISHED: Final = "registry.published"
 KEYS_CHANGED: Final = "keys.changed"
 
@@ -15,11 +17,14 @@ TOPICS: Final[dict[str, int]] = {
     USAGE_RATED: 12,
     USAGE_DEAD: 1,
     RECEIPTS_ISSUED: 12,
+    BUDGETS_CROSSED: 12,
+    WEBHOOKS_DISABLED: 1,
     REGISTRY_PUBLISHED: 1,
     KEYS_CHANGED: 1,
 }
-"""Every topic and how many partitions it has. Usage topics are keyed by account id, so that one account's
-events keep their order; the two broadcast topics have one partition, since every process reads all of it."""
+"""Every topic and how many partitions it has. Those with 12 are keyed by account id, so that one account's
+events keep their order; the two broadcast topics have one partition, since every process reads all of it, and
+`webhooks.disabled` one since it is rare."""
 
 PASSED_ON_RETENTION: Final = timedelta(days=14)
 
@@ -28,6 +33,8 @@ RETENTION: Final[dict[str, timedelta | None]] = {
     USAGE_RATED: PASSED_ON_RETENTION,
     USAGE_DEAD: None,
     RECEIPTS_ISSUED: PASSED_ON_RETENTION,
+    BUDGETS_CROSSED: PASSED_ON_RETENTION,
+    WEBHOOKS_DISABLED: PASSED_ON_RETENTION,
     REGISTRY_PUBLISHED: PASSED_ON_RETENTION,
     KEYS_CHANGED: PASSED_ON_RETENTION,
 }

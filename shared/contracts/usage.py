@@ -78,6 +78,7 @@ class UsageLog(msgspec.Struct, kw_only=True):
     metadata: ObjectOrNull = msgspec.field(default_factory=_absent)
     timestamp: InstantText | None = None
     idempotency_key: Name | None = None
+    reservation_id: UUID | None = None
 
 
 class CostLine(msgspec.Struct, frozen=True):
@@ -103,6 +104,8 @@ class UsageLogged(msgspec.Struct, kw_only=True):
             events older than the field. Another body with the same key has another digest.
         repriced_at: None in the event of acceptance. Else this event is the record once more: its cost was
             unknown, was found later, and holds from now on. It has no `idempotency_key`.
+        reservation_id: of budgets, which this record settles; None as a rule, and in events older than the
+            field.
     """
 
     v: int = 1
@@ -139,6 +142,7 @@ class UsageLogged(msgspec.Struct, kw_only=True):
     registry_version: str | None
     cost_breakdown: list[CostLine] = []
     repriced_at: Instant | None = None
+    reservation_id: UUID | None = None
 
 
 class UsageRated(UsageLogged, kw_only=True):

@@ -60,24 +60,26 @@ def cost_lines(quote: Quote) -> list[CostLine]:
 def digest_of(log: UsageLog, occurred_at: datetime | None = None) -> bytes:
     """A digest of what a checked record says, however it was written.
 
+    White space, the order of keys, unknown fields, defaults that are spelled out, the notation of numbers and
+    of times make no difference. A field that is newer than digests is left out where it says nothing, so that
+    those of older records stay what they were.
+
     Args:
         log: the record.
         occurred_at: what `parse_timestamp` made of its time, where that was done already.
-
-    White space, the order of keys, unknown fields, defaults that are spelled out, the notation of numbers and
-    of times make no difference.
     """
     cost = parse_cost(log)
     timestamp = None if log.timestamp is None else rfc3339(occurred_at or parse_rfc3339(log.timestamp))
     metadata = None if log.metadata in (ABSENT, NULL) else msgspec.json.decode(log.metadata)
-    said = msgspec.structs.replace(
-        log,
-        idempotency_key=None,
-        service_tier=log.service_tier or STANDARD,
-        timestamp=timestamp,
-        cost=NULL if cost is None else msgspec.Raw(plain(cost).encode()),
-        metadata=msgspec.Raw(_digest_encoder.encode(metadata)),
-    )
+    said = msgspec.structs.asdict(log) | {
+        "idempotency_key": None,
+        "service_tier": log.service_tier or STANDARD,
+        "timestamp": timestamp,
+        "cost": NULL if cost is None else msgspec.Raw(plain(cost).encode()),
+        "metadata": msgspec.Raw(_digest_encoder.encode(metadata)),
+    }
+    if log.reservation_id is None:
+        del said["reservation_id"]
     return hashlib.sha256(_digest_encoder.encode(said)).digest()
 
 
@@ -131,4 +133,5 @@ def build_usage(
         cost_status=quote.status if given is None else "client",
         registry_version=registry_version,
         cost_breakdown=cost_lines(quote),
+        reservation_id=log.reservation_id,
     )

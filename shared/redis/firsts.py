@@ -34,6 +34,13 @@ _SETTLE_IF_WHOLE: Final = Script(
 """
     + _SETTLE_ALL
 )
+_FORGET: Final = Script("""
+    for i, key in ipairs(KEYS) do
+      if redis.call('GET', key) == ARGV[i] then
+        redis.call('DEL', key)
+      end
+    end
+""")
 
 
 class Firsts:
@@ -59,6 +66,7 @@ class Firsts:
         self._settles_if_whole: Coalescer[tuple[bytes, bytes], bytes] = Coalescer(
             self._settle_if_whole, max_items=_MAX_VALUES
         )
+        self._forgets: Coalescer[tuple[bytes, bytes], None] = Coalescer(self._forget, max_items=_MAX_VALUES)
         self._finds: Coalescer[bytes, bytes | None] = Coalescer(self._find, max_items=_MAX_VALUES)
         self.memory = Memory(redis, self._prefix + b"memory", _SILENT_AT_MOST)
 
@@ -78,6 +86,14 @@ class Firsts:
         """
         return await self._settles_if_whole.submit((self._prefix + key, value))
 
+    async def forget(self, key: bytes, value: bytes) -> None:
+        """Let a value stand no more, if it is this one.
+
+        Raises:
+            UnavailableError: Redis is away; it may stand no more all the same.
+        """
+        await self._forgets.submit((self._prefix + key, value))
+
     async def find(self, key: bytes) -> bytes | None:
         """The value that stands, or None: never settled, expired, or lost.
 
@@ -95,6 +111,10 @@ class Firsts:
         if not earlier:
             raise UnavailableError("Redis has lost what it held.")
         return _standing(firsts, earlier)
+
+    async def _forget(self, values: Sequence[tuple[bytes, bytes]]) -> Sequence[None]:
+        await self._redis.run(_FORGET, [key for key, _ in values], [value for _, value in values])
+        return [None] * len(values)
 
     def _asked(self, firsts: Sequence[tuple[bytes, bytes]]) -> tuple[list[bytes], list[Argument]]:
         return [key for key, _ in firsts], [self._keep_ms, *(value for _, value in firsts)]

@@ -5,9 +5,11 @@ reads, is a connection and a waiting handler for ever.
 """
 
 import asyncio
+from email.utils import formatdate
 from os import urandom
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -23,7 +25,24 @@ SLOWEST_BYTES_PER_S: Final = 16 * 1024
 """A body that is as fast as this may go on for longer: an import has no end of its own."""
 STALLED_S: Final = 60.0
 
+Fault = tuple[int, str, str, str]
+"""Status, kind, title and detail of a refusal."""
+
+_VERSIONS: Final = frozenset(("1.0", "1.1"))
+_UPGRADES: Final = frozenset((b"upgrade", b"http2-settings"))
 _NOT_HTTP: Final = (400, "malformed-request", "The request is malformed", "This is not HTTP/1.1.")
+_NO_HOST: Final = (
+    400,
+    "malformed-request",
+    "The request is malformed",
+    "A request of HTTP/1.1 has exactly one header Host.",
+)
+_CODED: Final = (
+    400,
+    "malformed-request",
+    "The request is malformed",
+    "The only transfer coding that is understood is chunked.",
+)
 _LARGE_HEAD: Final = (
     431,
     "too-large",
@@ -42,8 +61,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection, bounded in size, in time and in how many others there are.
 
     The head of a request has `MAX_HEAD_BYTES` and `MAX_HEADERS` at most (RFC 6585, 5), and `head_s` from its
-    first byte; its body has `body_s`, and longer while it is no slower than `SLOWEST_BYTES_PER_S`. An answer
-    of which nothing is taken for `stalled_s` is given up.
+    first byte; its body has `body_s`, and longer while it is no slower than `SLOWEST_BYTES_PER_S`. Trailers
+    are passed over (RFC 9110, 6.5.1), and have as many bytes. An answer of which nothing is taken for
+    `stalled_s` is given up. An offer to upgrade is declined (RFC 9110, 7.8).
     """
 
     first_byte_s = FIRST_BYTE_S
@@ -64,8 +84,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._begun_s: float | None = None
         self._chunk_bytes = self._head_bytes = self._body_bytes = 0
+        self._pieces_of_body = self._bytes_between = self._hosts = 0
         self._body_since = 0.0
-        self._fault = _NOT_HTTP
+        self._is_upgrade = self._is_coded = False
+        self._fault: Fault = _NOT_HTTP
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
@@ -75,8 +97,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._held is not None:
             peer = self.client[0] if self.client else ""
             if not self._held.take(peer):
-                self._fault = _TOO_MANY
-                self.send_400_response("")
+                self._refuse(_TOO_MANY)
                 return
             self._peer = peer
         self._arm(self.first_byte_s)
@@ -99,39 +120,108 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._head_bytes += self._chunk_bytes
         else:
             self._body_bytes += self._chunk_bytes
-        super().data_received(data)
+        pieces = self._pieces_of_body
+        self._unset_keepalive_if_required()
+        if not self._parse(data):
+            return
         if not self._arriving:
             self._disarm()
         elif self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._fault = _LARGE_HEAD
-            self.send_400_response("")
+            self._refuse(_LARGE_HEAD)
         elif self._begun_s is not None:
             self._arm(self._begun_s)
+        elif not self._in_head:
+            # What is no body is the framing of chunks, which is short, or trailers.
+            self._bytes_between = self._bytes_between + len(data) if pieces == self._pieces_of_body else 0
+            if self._bytes_between > MAX_HEAD_BYTES:
+                self._refuse(_LARGE_HEAD)
         self._begun_s = None
+
+    def _parse(self, data: bytes) -> bool:
+        """Whether the connection goes on."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._parse(self._without_upgrade() + data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
+            return False
+        return True
+
+    def _without_upgrade(self) -> bytes:
+        """The head that was read, for a new parser: the old one takes what follows for another protocol."""
+        self._is_upgrade = False
+        line = (self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode())
+        headers = [
+            (name, _without_tokens(value, _UPGRADES) if name == b"connection" else value)
+            for name, value in self.headers
+            if name not in _UPGRADES
+        ]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        return b"".join((*line, b"\r\n", *(b"%s: %s\r\n" % header for header in headers), b"\r\n"))
 
     def on_message_begin(self) -> None:
         """The parser has seen the first byte of a request."""
         self._arriving = self._in_head = True
         self._head_bytes = 0  # what came before it in the same chunk is not its own: the chunk is not counted
         self._begun_s = self.head_s
+        self._hosts = 0
+        self._is_coded = False
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """The parser has seen a header, or a trailer: what that says comes too late to be believed."""
+        if not self._in_head:
+            return
+        super().on_header(name, value)
+        name = self.headers[-1][0]
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"transfer-encoding" and value.lower() != b"chunked":
+            self._is_coded = True
 
     def on_headers_complete(self) -> None:
         """The parser has seen the whole head."""
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS or self.parser.get_method() == b"CONNECT":
+            self._stop(_NOT_HTTP)
+        if self._hosts != 1 and (self._hosts or version != "1.0"):
+            self._stop(_NO_HOST)
+        if self._is_coded:
+            self._stop(_CODED)
+        if self.parser.should_upgrade():
+            self._is_upgrade = True
+            return
         self._in_head = False
         self._begun_s = self.body_s
         self._body_bytes, self._body_since = 0, self.loop.time()
         if len(self.headers) > MAX_HEADERS or (
             self._head_bytes + self._chunk_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES
         ):
-            self._fault = _LARGE_HEAD
-            raise ValueError("the header is too large")  # the parser stops, and `send_400_response` is called
+            self._stop(_LARGE_HEAD)
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """The parser has seen a piece of the body."""
+        self._pieces_of_body += 1
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The parser has seen the whole request."""
+        if self._is_upgrade:
+            return
         self._arriving = False
         super().on_message_complete()
+
+    def _stop(self, fault: Fault) -> NoReturn:
+        """Stop the parser, so that `send_400_response` is called."""
+        self._fault = fault
+        raise ValueError(fault)
+
+    def _refuse(self, fault: Fault) -> None:
+        self._fault = fault
+        self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - as uvicorn has it
         """Refuse what was sent, as a problem document, and end the connection.
@@ -140,7 +230,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """
         cycle = self.cycle
         if cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started):
-            self.transport.write(_refusal(*self._fault))
+            self.transport.write(_refusal(*self._fault, is_https=self.scheme == "https"))
         self.transport.close()
 
     def shutdown(self) -> None:
@@ -186,7 +276,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
-def _refusal(status: int, kind: str, title: str, detail: str) -> bytes:
+def _without_tokens(value: bytes, tokens: frozenset[bytes]) -> bytes:
+    kept = [token for token in value.split(b",") if token.strip().lower() not in tokens]
+    return b",".join(kept)
+
+
+def _refusal(status: int, kind: str, title: str, detail: str, *, is_https: bool) -> bytes:
     request_id = urandom(12).hex()
     problem = Problem(
         type=TYPE_PREFIX + kind,
@@ -198,8 +293,14 @@ def _refusal(status: int, kind: str, title: str, detail: str) -> bytes:
     )
     body = msgspec.json.encode(problem)
     retry = b"retry-after: 5\r\n" if status == 503 else b""
+    strict = b"strict-transport-security: max-age=31536000\r\n" if is_https else b""
     head = (
-        b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n"
-        b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nx-request-id: %s\r\n"
+        b"date: %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n"
+        b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\n"
+        b"x-frame-options: DENY\r\n"
+        b"content-security-policy: default-src 'none'; frame-ancestors 'none'\r\nx-request-id: %s\r\n"
     )
-    return STATUS_LINE[status] + head % (len(body), request_id.encode()) + retry + b"\r\n" + body
+    date = formatdate(usegmt=True).encode()
+    return (
+        STATUS_LINE[status] + head % (date, len(body), request_id.encode()) + strict + retry + b"\r\n" + body
+    )

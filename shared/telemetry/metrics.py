@@ -62,6 +62,12 @@ RECORDS_DELETED: Final = Counter(
     "Single records that were older than their account's retention, and were deleted.",
     registry=REGISTRY,
 )
+RESERVATIONS: Final = Counter(
+    "llmring_reservations_total",
+    "Wishes to reserve a part of a budget that were decided: granted, refused, or found, as a repeat.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 RECEIPTS_ISSUED: Final = Counter(
     "llmring_receipts_issued_total",
     "Receipts signed and stored, by kind: recorded, superseding, declared, statement.",
@@ -180,6 +186,38 @@ MAILS: Final = Counter(
     "by the mail server for good, or because none is set; 'given_up' after a day; 'dropped' since nobody has "
     "the address, or has had too many.",
     ["kind", "outcome"],
+    registry=REGISTRY,
+)
+
+WEBHOOK_DELIVERIES: Final = Counter(
+    "llmring_webhook_deliveries_total",
+    "Messages that were put on their way to a webhook, by type of event; one to several counts for each.",
+    ["type"],
+    registry=REGISTRY,
+)
+WEBHOOK_ATTEMPTS: Final = Counter(
+    "llmring_webhook_attempts_total",
+    "Attempts to deliver a message, by what came of them: 'delivered'; 'refused' by an answer that is not "
+    "2xx; 'unanswered'; 'lost' where another process had taken over, or the webhook was gone.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+WEBHOOK_SECONDS: Final = Histogram(
+    "llmring_webhook_attempt_duration_seconds",
+    "How long one attempt to deliver a message took, from looking up the name to the last byte, in seconds.",
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+WEBHOOK_WAITING_SECONDS: Final = Gauge(
+    "llmring_webhook_oldest_due_seconds",
+    "For how long the oldest delivery has been due that nobody has taken yet, in seconds; 0 where none is. "
+    "Sampled every few seconds.",
+    registry=REGISTRY,
+)
+WEBHOOKS_DISABLED: Final = Counter(
+    "llmring_webhooks_disabled_total",
+    "Webhooks that were disabled, by reason: 'gone' for an answer of 410, 'failing' for days of failures.",
+    ["reason"],
     registry=REGISTRY,
 )
 

@@ -24,7 +24,13 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from shared import errors
 from shared.contracts.keys import Principal
 from shared.errors import Fault, InvalidFieldError, LLMRingError
-from shared.web.asgi import ClientGoneError, describe, find_header, without_empty_parameters
+from shared.web.asgi import (
+    ClientGoneError,
+    describe,
+    find_header,
+    with_whole_bodies,
+    without_empty_parameters,
+)
 from shared.web.observed import Lane, observed
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalVerifier
 from shared.web.problems import encode_problem
@@ -105,7 +111,7 @@ def build_app(
         description = Litestar.from_config(options([*handlers, *documented])).openapi_schema
         app.openapi_schema.paths = description.paths
         app.openapi_schema.components = description.components
-    return observed(without_empty_parameters(app), service, lanes or {})
+    return observed(without_empty_parameters(with_whole_bodies(app)), service, lanes or {})
 
 
 def answer_exception(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -9,6 +9,9 @@ from shared.errors import LLMRingError, MalformedRequestError, TooLargeError
 
 Headers = Iterable[tuple[bytes, bytes]]
 
+_LONGEST_LENGTH = 18
+"""The most digits of a length that anybody means."""
+
 JSON = (b"content-type", b"application/json")
 
 
@@ -58,7 +61,8 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     if declared is not None:
         if not declared.isdigit():
             raise MalformedRequestError("Content-Length is not a number.")
-        if int(declared) > limit_bytes:
+        digits = declared.lstrip(b"0")  # of which there may be more than Python turns into a number
+        if len(digits) > _LONGEST_LENGTH or int(digits or b"0") > limit_bytes:
             raise TooLargeError(f"The body is larger than {limit_bytes} bytes.")
     message = await receive()
     body = _chunk(message)
@@ -111,5 +115,28 @@ def without_empty_parameters(app: ASGIApp) -> ASGIApp:
             kept = [part for part in query.split(b"&") if part and part.find(b"=") != len(part) - 1]
             scope["query_string"] = b"&".join(kept)
         await app(scope, receive, send)
+
+    return call
+
+
+def with_whole_bodies(app: ASGIApp) -> ASGIApp:
+    """Wrap an application so that `ClientGoneError` tells that a client has left in the middle of its body.
+
+    A framework takes that for an error of its own.
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        is_whole = False
+
+        async def receive_or_end() -> ReceiveMessage:
+            nonlocal is_whole
+            message = await receive()
+            if message["type"] == "http.request":
+                is_whole = not message.get("more_body")
+            elif not is_whole:
+                raise ClientGoneError("The client closed the connection.")
+            return message
+
+        await app(scope, receive_or_end, send)
 
     return call

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from typing import Final, cast
 
@@ -11,7 +11,7 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 from yarl import URL
 
 from shared.breaker import Breaker
-from shared.errors import UnavailableError
+from shared.errors import MalformedRequestError, UnavailableError
 from shared.telemetry.current import carried_headers
 from shared.telemetry.metrics import UPSTREAM_AWAY, UPSTREAM_FAILURES, UPSTREAM_REPEATS
 from shared.web.asgi import ClientGoneError, find_header
@@ -73,11 +73,14 @@ class HttpUpstream:
         patience: timedelta | None = None,
         keyed_path: str | None = None,
     ) -> None:
-        """Stream the request there and the answer back, less the hop-by-hop headers."""
+        """Stream the request there and the answer back, less the hop-by-hop headers.
+
+        Raises:
+            MalformedRequestError: a header is not in UTF-8.
+            UnavailableError: see `Upstream`.
+        """
         http = cast("HTTPScope", scope)
-        headers = [
-            (k.decode("latin-1"), v.decode("latin-1")) for k, v in http["headers"] if k not in HOP_BY_HOP
-        ]
+        headers = _texts(header for header in http["headers"] if header[0] not in HOP_BY_HOP)
         if random.randrange(self._uses) == 0:  # noqa: S311 - no secret
             headers.append(("Connection", "close"))
         body = _Body(receive) if _has_body(http) else None
@@ -106,7 +109,7 @@ class HttpUpstream:
         async with await self._ask(
             method,
             path,
-            [(k.decode("latin-1"), v.decode("latin-1")) for k, v in [*headers, *carried_headers()]],
+            _texts([*headers, *carried_headers()]),
             body or None,
             limits=self._timeout,
         ) as response:
@@ -256,6 +259,18 @@ class _Body:
             raise ClientGoneError("The client closed the connection.")
         self.is_whole = not message.get("more_body")
         return message.get("body", b"")
+
+
+def _texts(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Headers as aiohttp takes them, which writes UTF-8.
+
+    Raises:
+        MalformedRequestError: one is in another encoding.
+    """
+    try:
+        return [(name.decode(), value.decode()) for name, value in headers]
+    except UnicodeDecodeError:
+        raise MalformedRequestError("A header is not in UTF-8.") from None
 
 
 def _limit(patience: timedelta) -> aiohttp.ClientTimeout:

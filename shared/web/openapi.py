@@ -1,7 +1,7 @@
 """How bodies that are read as bytes, and problems, stand in the OpenAPI document."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, Final, cast
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
@@ -9,12 +9,14 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Sche
 
 from shared.web.problems import Problem
 
+_REFERENCE: Final = "#/$defs/"
+
 
 def describe_body(kind: type[msgspec.Struct], *, required: bool = True) -> type[Operation]:
     """An operation whose body is this Struct, for a handler that reads the bytes by itself."""
-    (_,), components = msgspec.json.schema_components([kind])
+    (_,), components = msgspec.json.schema_components([kind], ref_template=_REFERENCE + "{name}")
     # Litestar copies a dict into the document as it is; its annotation knows only its own classes.
-    schema = cast("Schema", components[kind.__name__])
+    schema = cast("Schema", _written_out(components[kind.__name__], components))
 
     @dataclass
     class OperationWithBody(Operation):
@@ -24,6 +26,15 @@ def describe_body(kind: type[msgspec.Struct], *, required: bool = True) -> type[
             )
 
     return OperationWithBody
+
+
+def _written_out(part: Any, components: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+    """A schema with what it refers to in its place: nothing else of these components is in the document."""
+    if isinstance(part, dict):
+        if "$ref" in part:
+            return _written_out(components[part["$ref"].removeprefix(_REFERENCE)], components)
+        return {key: _written_out(value, components) for key, value in part.items()}
+    return [_written_out(each, components) for each in part] if isinstance(part, list) else part
 
 
 def describe_problems(*statuses: int) -> dict[int, ResponseSpec]:

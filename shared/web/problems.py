@@ -6,7 +6,9 @@ import msgspec
 from litestar.types import Scope, Send
 
 from shared.clock import rfc3339
-from shared.errors import Kind, LLMRingError, QuotaExceededError
+from shared.contracts.usage import UsdNumber
+from shared.errors import BudgetExceededError, Kind, LLMRingError, QuotaExceededError
+from shared.money import plain
 from shared.web.asgi import request_id_of, send_answer
 
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
@@ -26,6 +28,7 @@ STATUSES: dict[Kind, tuple[int, str]] = {
     Kind.INVALID_FIELD: (422, "A field is invalid"),
     Kind.RATE_LIMITED: (429, "Too many requests"),
     Kind.QUOTA_EXCEEDED: (429, "The monthly quota is used up"),
+    Kind.BUDGET_EXCEEDED: (409, "The budget does not have so much left"),
     Kind.INTERNAL: (500, "Internal error"),
     Kind.UNAVAILABLE: (503, "Temporarily unavailable"),
 }
@@ -43,6 +46,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         resets_at: of a quota that is used up, when it starts anew.
+        remaining: of a budget, what is left of it, in US dollars.
     """
 
     type: str
@@ -53,6 +57,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str = ""
     errors: list[FieldError] = []
     resets_at: str = ""
+    remaining: UsdNumber | msgspec.UnsetType = msgspec.UNSET
 
 
 _encoder = msgspec.json.Encoder()
@@ -71,13 +76,28 @@ def problem_of(error: LLMRingError, *, instance: str, request_id: str) -> Proble
         request_id=request_id,
         errors=[FieldError(f.field, f.message) for f in error.faults],
         resets_at=_resets_at(error),
+        remaining=_remaining(error),
     )
+
+
+def read_problem(body: bytes) -> Problem:
+    """The problem document that somebody answered; where it is none, one that says what it is instead."""
+    try:
+        return msgspec.json.decode(body, type=Problem)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return Problem(type="", title="", status=0, detail=body[:200].decode("utf-8", "replace"), instance="")
 
 
 def _resets_at(error: LLMRingError) -> str:
     if isinstance(error, QuotaExceededError) and error.resets_at is not None:
         return rfc3339(error.resets_at)
     return ""
+
+
+def _remaining(error: LLMRingError) -> msgspec.Raw | msgspec.UnsetType:
+    if isinstance(error, BudgetExceededError) and error.remaining is not None:
+        return msgspec.Raw(plain(error.remaining).encode())
+    return msgspec.UNSET
 
 
 def problem_headers(error: LLMRingError) -> list[tuple[bytes, bytes]]:

@@ -20,7 +20,7 @@ from tests.servers.postgres import PostgresProcess
 from tests.servers.process import find_free_port
 from tests.servers.redis import RedisProcess
 
-SERVICES: Final = ("gateway", "registry", "auth", "receipts")
+SERVICES: Final = ("gateway", "registry", "auth", "receipts", "webhooks")
 """One process each; of ingest there are two behind one address, as behind a Kubernetes service."""
 
 INGESTS: Final = ("ingest-1", "ingest-2")
@@ -91,6 +91,7 @@ class Cluster:
             **keys,
             "LLMRING_PUBLIC_URL": urls["gateway"],
             "LLMRING_RECEIPTS_SIGNING_SEED": b64encode(secrets.token_bytes(32)).decode(),
+            "LLMRING_WEBHOOKS_KEY": b64encode(secrets.token_bytes(32)).decode(),
             **{f"LLMRING_{name.upper()}_URL": url for name, url in urls.items() if name != "gateway"},
         }
         for name in SERVICES:

@@ -12,7 +12,18 @@ from tests.deploy.image import read_image
 from tests.docs.pages import ROOT
 
 PATH: Final = ROOT / "docker-compose.yml"
-OURS: Final = ("migrate", "gateway", "registry", "ingest", "auth", "receipts", "rater", "issuer")
+OURS: Final = (
+    "migrate",
+    "gateway",
+    "registry",
+    "ingest",
+    "auth",
+    "receipts",
+    "webhooks",
+    "rater",
+    "issuer",
+    "deliverer",
+)
 
 PROGRAM: Final = Path(sys.executable).parent / "llmring-api"
 """Our program, where there is no image."""

@@ -63,6 +63,7 @@ EVERYTHING: dict[str, Any] = {
         "kafkaTo": [{"ipBlock": {"cidr": "10.2.0.0/16"}}],
         "smtpTo": [{"ipBlock": {"cidr": "10.3.0.0/16"}}],
         "otlpTo": [{"namespaceSelector": {}}],
+        "webhooksTo": [{"ipBlock": {"cidr": "10.4.0.0/16"}}],
         "extraEgress": [{"ports": [{"port": 443}]}],
     },
     "serviceAccount": {"annotations": {"example.com/role": "llmring"}},
@@ -78,7 +79,10 @@ NOTHING: dict[str, Any] = {
     "serviceAccount": {"create": False, "name": "given"},
     "runAsUser": None,
     "preStopSeconds": 0,
-    **{name: {"autoscaling": {"enabled": False}} for name in ("gateway", "ingest", "rater", "issuer")},
+    **{
+        name: {"autoscaling": {"enabled": False}}
+        for name in ("gateway", "ingest", "rater", "issuer", "deliverer")
+    },
 }
 EACH_SET = pytest.mark.parametrize(
     "values", [{}, EVERYTHING, NOTHING], ids=["defaults", "everything", "nothing"]

@@ -1,17 +1,18 @@
 """Who may reach whom, by the network policies of the chart."""
 
 import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.separate import SERVICES, WORKERS
+from services.separate import SERVICES
 from shared.proofs.tlog.note import COSIGNATURE, VerifierKey
 from tests.deploy import chart
 from tests.deploy.chart import Manifest
+from tests.deploy.test_chart_rules import PROCESSES
 
-PROCESSES = [*SERVICES, *WORKERS]
 PORTS = {"postgres": 5432, "redis": 6379, "kafka": 9092}
 
 
@@ -36,7 +37,7 @@ def test_only_the_gateway_lets_strangers_in_and_only_to_its_public_port(manifest
 
 def test_a_service_lets_in_those_that_call_it_and_nobody_else(manifests: list[Manifest]) -> None:
     called = {name: _callers_by_environment(manifests, name) for name in PROCESSES}
-    assert called["registry"] == {"gateway", "ingest", "receipts", "rater"}
+    assert called["registry"] == {"gateway", "ingest", "receipts", "rater", "deliverer"}
     for name in [each for each in PROCESSES if each != "gateway"]:
         assert _let_in(manifests, name, "internal") == called[name], name
 
@@ -46,7 +47,8 @@ def test_a_process_can_reach_what_its_environment_names(manifests: list[Manifest
         rules = chart.get_one(manifests, "NetworkPolicy", name)["spec"]["egress"]
         free = {port["port"] for rule in rules if "to" not in rule for port in rule["ports"]}
         variables = _variables(manifests, name)
-        wanted = {53, PORTS["kafka"]}
+        wanted = {53}
+        wanted |= {PORTS["kafka"]} if "LLMRING_KAFKA_BOOTSTRAP" in variables else set()
         wanted |= {PORTS["postgres"]} if "LLMRING_DATABASE_URL" in variables else set()
         wanted |= {PORTS["redis"]} if "LLMRING_REDIS_URL" in variables else set()
         assert free == wanted, name
@@ -75,6 +77,27 @@ def test_the_receipts_service_alone_reaches_the_witnesses_that_it_asks(helm: Pat
         [container] = chart.get_one(manifests, "Deployment", name)["spec"]["template"]["spec"]["containers"]
         given = [each["value"] for each in container["env"] if each["name"] == "LLMRING_RECEIPTS_WITNESSES"]
         assert given == ([",".join(witnesses)] if name == "receipts" else [])
+
+
+def test_the_deliverer_alone_reaches_the_internet_and_nothing_that_is_private(
+    manifests: list[Manifest],
+) -> None:
+    for name in PROCESSES:
+        rules = chart.get_one(manifests, "NetworkPolicy", name)["spec"]["egress"]
+        blocks = [peer["ipBlock"] for rule in rules for peer in rule.get("to", []) if "ipBlock" in peer]
+        assert [each["cidr"] for each in blocks] == (
+            ["0.0.0.0/0", "2000::/3"] if name == "deliverer" else []
+        ), name
+        for address in (
+            "10.1.2.3",
+            "172.20.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "169.254.169.254",
+            "127.0.0.1",
+        ):
+            assert not any(_is_in(address, each) for each in blocks)
+        assert any(_is_in("93.184.215.14", each) for each in blocks) == (name == "deliverer")
 
 
 def test_auth_alone_reaches_the_mail_server(helm: Path) -> None:
@@ -144,7 +167,7 @@ def test_the_way_to_the_collector_is_open(helm: Path, endpoint: str, port: int) 
     manifests = chart.render(helm, f"telemetry.otlpEndpoint={endpoint}")
     for name in PROCESSES:
         rules = chart.get_one(manifests, "NetworkPolicy", name)["spec"]["egress"]
-        assert port in {each["port"] for rule in rules for each in rule["ports"]}
+        assert port in {each["port"] for rule in rules for each in rule.get("ports", [])}
 
 
 def _callers_by_environment(manifests: list[Manifest], called: str) -> set[str]:
@@ -174,7 +197,17 @@ def _let_in(manifests: list[Manifest], name: str, port: str) -> set[str]:
 
 
 def _lets(peers: list[dict[str, Any]], labels: dict[str, str]) -> bool:
-    return any(chart.is_selected(peer["podSelector"]["matchLabels"], labels) for peer in peers)
+    return any(
+        chart.is_selected(peer["podSelector"]["matchLabels"], labels)
+        for peer in peers
+        if "podSelector" in peer
+    )
+
+
+def _is_in(address: str, block: dict[str, Any]) -> bool:
+    networks = [ip_network(block["cidr"]), *map(ip_network, block.get("except", []))]
+    inside, *left_out = [ip_address(address) in network for network in networks]
+    return inside and not any(left_out)
 
 
 def _namespaces(rule: dict[str, Any]) -> list[str]:

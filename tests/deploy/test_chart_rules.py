@@ -13,7 +13,10 @@ from tests.deploy import chart
 from tests.deploy.chart import COMPONENT, Manifest
 from tests.deploy.test_chart_lint import EVERYTHING, NOTHING
 
-PROCESSES = [*SERVICES, *WORKERS]
+CONSUMERS = {"rater": "rater", "issuer": "issuer", "deliverer": "webhooks"}
+"""Consumers, and how the program calls them."""
+
+PROCESSES = [*SERVICES, *CONSUMERS]
 SETS = {"defaults": {}, "everything": EVERYTHING, "nothing": NOTHING}
 
 
@@ -30,9 +33,12 @@ def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
 
 
 def test_every_process_is_a_deployment_and_the_migration_a_hook_before(manifests: list[Manifest]) -> None:
-    for name, process in [*SERVICES.items(), *WORKERS.items()]:
+    assert set(CONSUMERS.values()) == set(WORKERS)
+    for name in PROCESSES:
+        command, called = ("worker", CONSUMERS[name]) if name in CONSUMERS else ("serve", name)
+        process = {"serve": SERVICES, "worker": WORKERS}[command][called]
         container = _container(chart.get_one(manifests, "Deployment", name))
-        assert container["args"] == ["serve" if name in SERVICES else "worker", name]
+        assert container["args"] == [command, called]
         given = {each["name"] for each in container["env"]}
         assert {f"LLMRING_{need.upper()}" for need in process.needs} <= given
     assert len(chart.list_of(manifests, "Deployment")) == len(PROCESSES)
@@ -52,6 +58,7 @@ def test_a_process_gets_no_secret_that_it_does_not_need(manifests: list[Manifest
     needs = {
         "LLMRING_PRINCIPAL_SEED": {"gateway"},
         "LLMRING_RECEIPTS_SIGNING_SEED": {"receipts", "issuer"},
+        "LLMRING_WEBHOOKS_KEY": {"webhooks", "deliverer"},
         "LLMRING_REDIS_URL": {"gateway", "ingest", "auth"},
         "LLMRING_DATABASE_URL": {*PROCESSES, "migrate"} - {"gateway"},
     }
@@ -72,7 +79,7 @@ def test_a_process_gets_no_secret_that_it_does_not_need(manifests: list[Manifest
 def test_secrets_are_named_and_never_made(manifests: list[Manifest]) -> None:
     assert not chart.list_of(manifests, "Secret")
     assert not chart.list_of(manifests, "ConfigMap")
-    secret = re.compile(r"SEED|_KEYS|DATABASE_URL|REDIS_URL|PASSWORD|CLIENT_SECRET")
+    secret = re.compile(r"SEED|_KEYS|WEBHOOKS_KEY|DATABASE_URL|REDIS_URL|PASSWORD|CLIENT_SECRET")
     for _, pod in chart.list_pods(manifests):
         for each in pod["spec"]["containers"][0]["env"]:
             if secret.search(each["name"]):
@@ -167,7 +174,7 @@ def test_a_selector_finds_the_pods_of_its_own_process_and_no_others(
         for selector in [_selector(each)]
         if selector is not None
     ]
-    assert len(selectors) >= 3 * len(PROCESSES) - 2
+    assert len(selectors) >= 3 * len(PROCESSES) - len(CONSUMERS)
     for owner, selector in selectors:
         found = {name for name, pod in pods.items() if chart.is_selected(selector, pod["metadata"]["labels"])}
         assert found == {owner}

@@ -47,6 +47,7 @@ def release(helm: Path) -> Iterator[Release]:
         "llmring-redis": {"LLMRING_REDIS_URL": "redis://redis:6379/0"},
         "llmring-principal": run_keys(PROGRAM, "principal"),
         "llmring-receipts": run_keys(PROGRAM, "receipts"),
+        "llmring-webhooks": run_keys(PROGRAM, "webhooks"),
     }
     with open_folder() as folder, open_servers() as servers:
         create_database(servers["postgres"], user="llmring", password="secret", database="llmring")

@@ -12,7 +12,7 @@ from tests.docs.pages import get_page, list_rows
 
 VALUES = read_yaml(chart.PATH / "values.yaml")
 SCHEMA = json.loads((chart.PATH / "values.schema.json").read_text())
-PROCESSES = ("gateway", "registry", "ingest", "auth", "receipts", "rater", "issuer")
+PROCESSES = ("gateway", "registry", "ingest", "auth", "receipts", "webhooks", "rater", "issuer", "deliverer")
 
 WRONG = [
     ("gateway.replica=3", "additional properties 'replica' not allowed"),

@@ -21,6 +21,7 @@ VARIABLES = {
     "LLMRING_PRINCIPAL_SEED": "c2VlZA==",
     "LLMRING_PRINCIPAL_PUBLIC_KEYS": "cHVibGlj",
     "LLMRING_RECEIPTS_SIGNING_SEED": "cmVjZWlwdHM=",
+    "LLMRING_WEBHOOKS_KEY": "d2ViaG9va3M=",
 }
 COMPOSE = compose_file.read_compose(VARIABLES)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -81,10 +82,11 @@ def test_every_variable_of_the_file_is_on_the_page_or_made_by_the_script() -> No
 
 def test_every_process_is_there() -> None:
     assert SERVICES["migrate"]["command"] == ["migrate"]
-    for name in ("gateway", "registry", "ingest", "auth", "receipts"):
+    for name in ("gateway", "registry", "ingest", "auth", "receipts", "webhooks"):
         assert SERVICES[name]["command"] == ["serve", name]
     for name in ("rater", "issuer"):
         assert SERVICES[name]["command"] == ["worker", name]
+    assert SERVICES["deliverer"]["command"] == ["worker", "webhooks"]
     optional = {name for name, service in SERVICES.items() if service.get("profiles")}
     assert optional == {"otel-collector", "prometheus"}
     assert all(SERVICES[name]["profiles"] == ["observability"] for name in optional)
@@ -159,8 +161,9 @@ def test_the_gateway_cannot_reach_postgres() -> None:
     assert on["database"] == DATABASE_USERS | {"postgres"}
     assert on["public"] == {"gateway", "otel-collector"}
     assert on["mail"] == {"auth"}
+    assert on["hooks"] == {"deliverer"}
     outward = {name for name, each in COMPOSE["networks"].items() if not each.get("internal")}
-    assert outward == {"public", "mail"}
+    assert outward == {"public", "mail", "hooks"}
 
 
 def test_whoever_names_a_host_is_on_a_network_with_it() -> None:

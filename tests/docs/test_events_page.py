@@ -5,12 +5,16 @@ import re
 
 import pytest
 
+from services.auth.tell_of_webhooks import GROUP as MAILS
 from services.ingest.record import RATER
 from services.receipts.issue import GROUP as ISSUER
+from services.webhooks.take import GROUP as WEBHOOKS
+from shared.contracts.budgets import BudgetCrossed
 from shared.contracts.keys import KeysChanged
 from shared.contracts.receipts import ReceiptIssued
 from shared.contracts.registry import RegistryPublished
 from shared.contracts.topics import (
+    BUDGETS_CROSSED,
     KEYS_CHANGED,
     RECEIPTS_ISSUED,
     REGISTRY_PUBLISHED,
@@ -18,8 +22,10 @@ from shared.contracts.topics import (
     TOPICS,
     USAGE_LOGGED,
     USAGE_RATED,
+    WEBHOOKS_DISABLED,
 )
 from shared.contracts.usage import CostLine, UsageLogged, UsageRated
+from shared.contracts.webhooks import WebhookDisabled
 from shared.event_log.port import MAX_RECORD_BYTES
 from tests.docs.pages import get_page, list_rows
 
@@ -28,6 +34,8 @@ FIELDS = {
     USAGE_LOGGED: UsageLogged.__struct_fields__,
     USAGE_RATED: [name for name in UsageRated.__struct_fields__ if name not in UsageLogged.__struct_fields__],
     RECEIPTS_ISSUED: ReceiptIssued.__struct_fields__,
+    BUDGETS_CROSSED: BudgetCrossed.__struct_fields__,
+    WEBHOOKS_DISABLED: WebhookDisabled.__struct_fields__,
     REGISTRY_PUBLISHED: RegistryPublished.__struct_fields__,
     KEYS_CHANGED: KeysChanged.__struct_fields__,
 }
@@ -69,7 +77,7 @@ def test_every_topic_says_its_key_its_order_and_what_tells_a_repeat(topic: str) 
 
 def test_our_own_groups_are_named_so_that_nobody_joins_them() -> None:
     section = PAGE.sections()["What not to do"]
-    assert all(f"`{group}`" in section for group in (RATER, ISSUER))
+    assert all(f"`{group}`" in section for group in (RATER, ISSUER, WEBHOOKS, MAILS))
 
 
 def test_the_headers_are_those_of_the_code() -> None:

@@ -4,11 +4,12 @@ import ast
 import re
 import tomllib
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from services.cli.main import main
+from services.cli.main import COMMANDS
 from tests.docs.pages import ROOT, Page, get_page, list_pages, list_rows
 
 PAGES = list_pages()
@@ -96,13 +97,14 @@ def test_every_command_and_make_target_that_a_page_names_exists(page: Page) -> N
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     code = "\n".join([*page.spans(), *(block.text for block in page.blocks)])
-    assert set(_COMMAND.findall(code)) <= set(main.commands)
+    assert set(_COMMAND.findall(code)) <= COMMANDS.keys()
     assert set(_TARGET.findall(code)) <= targets
 
 
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    extras = project["project"]["optional-dependencies"].values()
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"], *chain(*extras)]
     names = {re.split(r"[^\w-]", each, maxsplit=1)[0].lower() for each in wanted}
     rows = list_rows(get_page("docs/adr/0001-libraries.md").prose, "library")
     given = {name.strip("` ").lower() for row in rows for name in row[0].split(",")}

@@ -20,6 +20,7 @@ _CHANGING = [
     (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UUID"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00(?::00)?)?"), "INSTANT"),
     (re.compile(r"\d{4}-\d\d-\d\d"), "DAY"),
+    (re.compile(r'"\d{4}-\d\d"'), '"MONTH"'),
     (re.compile(r"[A-Za-z0-9+/]{86}==|[A-Za-z0-9+/]{43}="), "BASE64"),
     (re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{16})\b"), "HEX"),
 ]

@@ -12,10 +12,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import yaml
 
+from shared.contracts.budgets import BudgetCrossed
 from shared.contracts.keys import KeysChanged
 from shared.contracts.receipts import ReceiptIssued
 from shared.contracts.registry import RegistryPublished
 from shared.contracts.topics import (
+    BUDGETS_CROSSED,
     KEYS_CHANGED,
     RECEIPTS_ISSUED,
     REGISTRY_PUBLISHED,
@@ -24,8 +26,10 @@ from shared.contracts.topics import (
     USAGE_DEAD,
     USAGE_LOGGED,
     USAGE_RATED,
+    WEBHOOKS_DISABLED,
 )
 from shared.contracts.usage import CostLine, UsageLogged, UsageRated
+from shared.contracts.webhooks import WebhookDisabled
 from shared.event_log.dead_letter import OFFSET_HEADER, PARTITION_HEADER, TOPIC_HEADER
 from tests.docs.pages import ROOT, Page, get_page, list_rows
 from tests.events.words import SCHEMAS, first_paragraph, list_fields, plain, section_text
@@ -58,7 +62,9 @@ CHANNELS: Final = {
     USAGE_RATED: Channel(UsageRated, ACCOUNT_KEY, ("issuer",)),
     USAGE_DEAD: Channel(None, {"type": "string", "description": "the original's"}),
     RECEIPTS_ISSUED: Channel(ReceiptIssued, ACCOUNT_KEY),
-    REGISTRY_PUBLISHED: Channel(RegistryPublished, {"type": "string", "const": "registry"}),
+    BUDGETS_CROSSED: Channel(BudgetCrossed, ACCOUNT_KEY, ("webhooks",)),
+    WEBHOOKS_DISABLED: Channel(WebhookDisabled, ACCOUNT_KEY, ("auth-mails",)),
+    REGISTRY_PUBLISHED: Channel(RegistryPublished, {"type": "string", "const": "registry"}, ("webhooks",)),
     KEYS_CHANGED: Channel(
         KeysChanged,
         {"type": "string", "format": "binary", "description": "account_id, as its 16 bytes"},

@@ -83,7 +83,7 @@ def test_the_page_has_the_type_the_meaning_and_an_example_of_every_field(name: s
 
 
 def _has_unit(field: str, kind: str) -> bool:
-    is_amount = field.endswith(("cost", "usd", "usd_per_million"))
+    is_amount = field.endswith(("cost", "usd", "usd_per_million", "amount", "spent"))
     return kind.startswith("date-time") or is_amount or field.endswith(("tokens", "_ms"))
 
 

@@ -14,7 +14,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from shared.contracts.topics import TOPICS, USAGE_DEAD, USAGE_LOGGED, USAGE_RATED
+from shared.contracts.topics import BUDGETS_CROSSED, TOPICS, USAGE_DEAD, USAGE_LOGGED, USAGE_RATED
 from shared.event_log import EventLog, Record, StoredRecord
 from shared.event_log.kafka import open_kafka_event_log
 from shared.event_log.postgres import open_postgres_event_log
@@ -85,6 +85,8 @@ def use_everything(process: ServerProcess) -> str:
     """Make a deployment write an event of every kind but the dead ones; the account's id."""
     operator = httpx.Client(base_url=process.url, headers={"X-API-Key": process.operator_key}, timeout=30)
     account = Account(process, operator)
+    budget = {"name": "all", "scope": "account", "amount": 0.00000001, "thresholds": [1]}
+    account.http.put("/api/v1/budgets", json={"budgets": [budget]}).raise_for_status()
     for call in CALLS:
         account.log(**call)
     account.http.post("/api/v1/log/batch", json={"logs": CALLS}).raise_for_status()
@@ -125,7 +127,7 @@ async def test_every_record_has_the_shape_that_is_documented(deployment: Deploym
         found = await collect(
             log,
             {USAGE_LOGGED: records + 2, USAGE_RATED: records + 2, "receipts.issued": records + 1}
-            | {USAGE_DEAD: 6, "registry.published": 1, "keys.changed": 2},
+            | {USAGE_DEAD: 6, "registry.published": 1, "keys.changed": 2, BUDGETS_CROSSED: 1},
         )
     for topic, records_of in found.items():
         for record in records_of:

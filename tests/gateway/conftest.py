@@ -91,7 +91,9 @@ def build_parts() -> dict[str, Any]:
     signing_key = SigningKey.from_seed(secrets.token_bytes(32))
     principals = PrincipalVerifier([signing_key.public_key], clock)
     auth = FakeAuth(principals)
-    services = {name: Recorder(name) for name in ("registry", "ingest", "receipts")} | {"auth": auth}
+    services = {name: Recorder(name) for name in ("registry", "ingest", "receipts", "webhooks")} | {
+        "auth": auth
+    }
     return {
         "clock": clock,
         "signing_key": signing_key,

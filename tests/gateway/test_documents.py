@@ -94,6 +94,7 @@ HANDLERS: dict[str, list[Any]] = {
     "registry": [get_registry, get_model, get_secret, get_elsewhere],
     "ingest": [post_log, list_logs, get_log],
     "receipts": [verify, get_receipt],
+    "webhooks": [],
     "auth": [register],
 }
 
@@ -186,7 +187,9 @@ def test_what_refers_to_a_clashing_name_is_kept_apart_as_well() -> None:
     def ref(name: str) -> Any:
         return {"$ref": f"#/components/schemas/{name}"}
 
-    routes = RouteTable(dict.fromkeys(("registry", "ingest", "auth", "receipts"), AsgiUpstream(build_parts)))
+    routes = RouteTable(
+        dict.fromkeys(("registry", "ingest", "auth", "receipts", "webhooks"), AsgiUpstream(build_parts))
+    )
     parts = {"registry": document("/registry", "string"), "ingest": document("/api/v1/stats", "integer")}
     schemas = merge_documents(parts, routes, version="1")["components"]["schemas"]
     assert schemas["Outer"]["properties"] == {"inner": ref("Inner")}

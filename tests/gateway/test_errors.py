@@ -60,7 +60,7 @@ async def test_a_service_that_is_not_there_is_a_503() -> None:
         async with serve(house.services["registry"]) as [port]:
             pass
         away = HttpUpstream(f"http://127.0.0.1:{port}")
-        upstreams = dict.fromkeys(("registry", "ingest", "auth", "receipts"), away)
+        upstreams = dict.fromkeys(("registry", "ingest", "auth", "receipts", "webhooks"), away)
         alone = House(upstreams, build_parts(), GatewaySettings())
         answer = await alone.ask("GET", "/registry")
         assert answer.status == 503
@@ -81,7 +81,7 @@ async def test_a_connection_is_replaced_after_a_while_so_that_new_instances_are_
     async with serve(service) as [port]:
         upstream = HttpUpstream(f"http://127.0.0.1:{port}", uses=10)
         alone = House(
-            dict.fromkeys(("registry", "ingest", "auth", "receipts"), upstream),
+            dict.fromkeys(("registry", "ingest", "auth", "receipts", "webhooks"), upstream),
             build_parts(),
             GatewaySettings(anonymous_requests_per_minute=1000),
         )

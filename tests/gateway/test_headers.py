@@ -124,6 +124,15 @@ async def test_a_header_that_matters_cannot_be_nominated_away(house: House, nomi
     assert len(request.all(nominated)) == 1
 
 
+@pytest.mark.parametrize("text", ["é", "日本 😀"])
+async def test_a_header_in_utf_8_arrives_as_it_was_sent(house: House, text: str) -> None:
+    key = ("X-API-Key", house.new_key())
+    sent = ("Idempotency-Key", text.encode().decode("latin-1"))
+    assert (await house.ask("POST", "/api/v1/log", JSON, key, sent, body=LOG)).status == 200
+    (arrived,) = house.services["ingest"].last.all("idempotency-key")
+    assert arrived.encode("latin-1").decode() == text
+
+
 async def test_internal_headers_do_not_come_back_except_the_public_one(house: House) -> None:
     house.services["ingest"].headers = [
         (b"x-llmring-principal", b"secret"),

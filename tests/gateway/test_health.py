@@ -29,7 +29,7 @@ class Part:
             await asyncio.Event().wait()
 
 
-SERVICES = ("registry", "ingest", "auth", "receipts")
+SERVICES = ("registry", "ingest", "auth", "receipts", "webhooks")
 
 
 class Town:

@@ -21,6 +21,7 @@ ROUTES = [
     ("GET", "/api/v1/receipts/0198-aa/proof", "receipts"),
     ("POST", "/api/v1/receipts/verify", "receipts"),
     ("GET", "/api/v1/receipts/public-keys.json", "receipts"),
+    ("PATCH", "/api/v1/webhooks/0198-aa", "webhooks"),
     ("POST", "/api/v1/register", "auth"),
     ("POST", "/api/v1/cli/register", "auth"),
     ("PATCH", "/api/v1/admin/accounts/0198-aa", "auth"),

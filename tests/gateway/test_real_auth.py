@@ -39,7 +39,7 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def open_gateway(auth: Auth, event_log: EventLog) -> AsyncIterator[Gateway]:
-    services = {name: Recorder(name) for name in ("registry", "ingest", "receipts")}
+    services = {name: Recorder(name) for name in ("registry", "ingest", "receipts", "webhooks")}
     upstreams = {name: AsgiUpstream(service) for name, service in services.items()}
     service = build_gateway(
         upstreams={**upstreams, "auth": AsgiUpstream(auth.service.app)},  # type: ignore[arg-type]

@@ -56,6 +56,23 @@ async def test_a_key_wins_over_a_session(house: House) -> None:
     assert (await house.ask("GET", "/api/v1/logs", cookie(token), ("X-API-Key", "bad"))).status == 401
 
 
+async def test_a_token_that_is_remembered_is_still_no_key(house: House) -> None:
+    token = open_session(house)
+    assert (await house.ask("GET", "/api/v1/keys", cookie(token))).status == 200
+    for name, value in (("X-API-Key", token), ("Authorization", f"Bearer {token}")):
+        assert (await house.ask("GET", "/api/v1/keys", (name, value))).status == 401
+    key = house.new_key()
+    assert (await house.ask("GET", "/api/v1/keys", ("X-API-Key", key))).status == 200
+    assert (await house.ask("GET", "/api/v1/keys", cookie(key))).status == 401
+
+
+@pytest.mark.parametrize("nominated", ["origin", "Origin, User-Agent", "sec-fetch-site, origin"])
+async def test_what_tells_a_foreign_page_cannot_be_nominated_away(house: House, nominated: str) -> None:
+    foreign = (("Origin", "https://evil.test"), ("Sec-Fetch-Site", "cross-site"), ("Connection", nominated))
+    answer = await house.ask("POST", "/api/v1/keys", cookie(open_session(house)), *foreign)
+    assert answer.status == 403
+
+
 @pytest.mark.parametrize("good", [True, False])
 async def test_where_no_key_is_needed_a_session_is_not_looked_at(house: House, good: bool) -> None:
     token = open_session(house) if good else "A" * 43

@@ -65,7 +65,7 @@ async def house_before(port: int) -> AsyncIterator[House]:
     parts = build_parts()
     upstream = HttpUpstream(f"http://127.0.0.1:{port}")
     async with serve(parts["auth"]) as [auth]:
-        upstreams = dict.fromkeys(("registry", "ingest", "receipts"), upstream)
+        upstreams = dict.fromkeys(("registry", "ingest", "receipts", "webhooks"), upstream)
         house = House(
             {**upstreams, "auth": HttpUpstream(f"http://127.0.0.1:{auth}")},
             parts,

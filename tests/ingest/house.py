@@ -44,6 +44,7 @@ from tests.ingest.prices import APricebook
 from tests.receipts.event_log import FromTheStart
 
 A, B = UUID(int=0xA), UUID(int=0xB)
+KEY = UUID(int=7)
 NOW = datetime(2031, 5, 3, 12, 0, tzinfo=UTC)
 GATEWAY = SigningKey.from_seed(bytes(32))
 PATIENT = timedelta(seconds=10)
@@ -103,11 +104,11 @@ class Ingest:
         key: str | None = None,
         account: UUID = A,
         quota: int | None = None,
+        scopes: tuple[str, ...] = ("log", "read", "admin"),
+        key_id: UUID = KEY,
     ) -> Answer:
         """One request as the gateway would pass it on; a problem is raised as its typed error."""
-        principal = Principal(
-            account_id=account, key_id=UUID(int=7), scopes=("log", "read"), logs_per_month=quota
-        )
+        principal = Principal(account_id=account, key_id=key_id, scopes=scopes, logs_per_month=quota)
         headers = [
             (b"content-type", b"application/json"),
             (PRINCIPAL_HEADER, PrincipalMint(GATEWAY, self.clock).mint(principal)),
@@ -220,6 +221,7 @@ class Street:
             claim_cache=claim_cache,
             marks=marks,
             quota_counter=quota_counter,
+            budget_clock=clock,
             settings=IngestSettings(**{"quota_wait_ms": 10_000, **settings}),
         )
         ingest = Ingest(database, service, clock, pricebook, redis)

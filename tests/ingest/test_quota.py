@@ -246,3 +246,22 @@ def test_every_instant_lies_in_its_month(second: int, hours: int) -> None:
     begin = datetime(month.year, month.month, 1, tzinfo=UTC)
     assert begin <= instant < end_of(month)
     assert month_of(end_of(month)) != month == month_of(end_of(month) - timedelta(microseconds=1))
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("with_redis", [False, True])
+async def test_of_a_refused_record_nothing_stays(street: Street, redis_url: str, with_redis: bool) -> None:
+    ingest = await street.open_ingest(redis_url=redis_url if with_redis else None, at=LAST)
+    assert await log(ingest, 1, "first")
+    batched = [CALL | {"idempotency_key": f"k-{n}", "metadata": {"n": n}} for n in range(100)]
+    with pytest.raises(QuotaExceededError):
+        await batch(ingest, 1, batched)
+    assert await log(ingest, 1, "k-7", origin="other") is None, "its key stands for nothing"
+    async with (await street.open_database()).connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM usage.claims") == 1
+    ingest.clock.at += timedelta(seconds=2)
+    answer = await ingest.call("POST", "/api/v1/log", CALL, key="k-7", quota=1)
+    assert (b"idempotent-replayed", b"true") not in answer.headers
+    assert await log(ingest, 1, "k-8") is None, "it counts in the month in which it was accepted"
+    logged = [json.loads(value) for value in await street.logged()]
+    assert [each["received_at"][:7] for each in logged if each["idempotency_key"] == "k-7"] == ["2031-02"]

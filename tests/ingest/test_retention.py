@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from shared.contracts.topics import USAGE_LOGGED
 from shared.errors import InvalidFieldError, NotFoundError, UnavailableError
 from shared.event_log.port import Record
 from tests.ingest.house import CALL, NOW, A, B, Ingest, Street
+from tests.ingest.spending import Rater, a_budget, ask, costing, get, put
 from tests.ingest.test_quota import ingest_used
 
 GRACE = timedelta(days=7)
@@ -59,6 +60,48 @@ async def left(street: Street, account: UUID = A) -> list[datetime]:
         "SELECT occurred_at FROM usage.logs WHERE account_id = $1 ORDER BY occurred_at DESC", account
     )
     return [row["occurred_at"] for row in rows]
+
+
+async def test_reservations_go_when_their_month_is_long_over_or_their_budget_was_removed(
+    street: Street,
+) -> None:
+    ingest = await street.open_ingest(at=datetime(2031, 1, 31, tzinfo=UTC))
+    rater = Rater(await street.open_recorder())
+    kept, removed = await put(ingest, a_budget(1000), a_budget(1000, "origin", "web"))
+    names: dict[str, str] = {}
+    for month in (1, 2, 3):
+        ingest.clock.at = datetime(2031, month, 28, tzinfo=UTC)
+        for budget in (kept, removed):
+            for number in range(5):
+                name = names[f"{month} {number}"] = str(UUID(int=10 * month + number))
+                await ask(ingest, budget, "reserve", amount=1, reservation_id=name)
+                await ask(ingest, budget, "settle", reservation_id=name, cost=1)
+    retention = await open_retention(street, Rules(), batch=3)
+    clock = FixedClock(datetime(2031, 5, 3, tzinfo=UTC))
+    retention._clock = clock
+    assert await retention.forget_reservations() == 0
+    clock.at += timedelta(days=1)  # 92 days after January
+    assert await retention.forget_reservations() == 10
+    await put(ingest, a_budget(1000))
+    assert len(await street.fetch("SELECT FROM usage.removed_budget_months")) == 2
+    assert await retention.forget_reservations() == 10
+    assert await retention.forget_reservations() == 0
+    assert await street.fetch("SELECT FROM usage.removed_budget_months") == []
+    # What was spent stays; a name that is forgotten is that of nothing.
+    rows = await street.fetch("SELECT month::text, spent, forgotten FROM usage.budget_months ORDER BY 1")
+    assert [tuple(row) for row in rows] == [
+        ("2031-01-01", 5, True),
+        ("2031-02-01", 5, False),
+        ("2031-03-01", 5, False),
+    ]
+    ingest.clock.at = datetime(2031, 1, 31, tzinfo=UTC)
+    for month, is_known in ((1, False), (2, True)):
+        name = names[f"{month} 1"]
+        await rater.record(costing("2", occurred_at=ingest.clock.at, reservation_id=UUID(name)))
+        assert [each["spent"] for each in await get(ingest)] == [7]
+        if not is_known:
+            with pytest.raises(NotFoundError):
+                await ask(ingest, kept, "settle", reservation_id=name, cost=1)
 
 
 async def year(ingest: Ingest) -> dict[str, Any]:

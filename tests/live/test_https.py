@@ -77,6 +77,7 @@ def test_a_log_is_taken_over_https_and_nothing_over_http(secure: SecureServer) -
                 "LLMRING_PRINCIPAL_SEED": "A" * 43 + "=",
                 **{f"LLMRING_{name}_URL": "http://127.0.0.1:1" for name in ("REGISTRY", "INGEST", "AUTH")},
                 "LLMRING_RECEIPTS_URL": "http://127.0.0.1:1",
+                "LLMRING_WEBHOOKS_URL": "http://127.0.0.1:1",
             },
             "/nowhere/tls.crt: No such file or directory",
         ),

@@ -55,10 +55,11 @@ class Theirs(NamedTuple):
     log_id: str
     receipt_id: str
     key_id: str
+    endpoint_id: str
     origin: str
 
     def fill(self, path: str) -> str:
-        for name in ("account_id", "log_id", "receipt_id", "key_id"):
+        for name in ("account_id", "log_id", "receipt_id", "key_id", "endpoint_id"):
             path = path.replace(f"{{{name}}}", getattr(self, name))
         return path
 
@@ -74,13 +75,15 @@ def theirs(server: ServerProcess, operator: httpx.Client) -> Iterator[Theirs]:
     receipt = other.http.post("/api/v1/receipts", json={"log_id": log_id})
     assert receipt.status_code == 201, receipt.text
     key_id = other.http.get("/api/v1/keys").json()["keys"][0]["id"]
-    yield Theirs(other.account_id, log_id, receipt.json()["receipt_id"], key_id, mark)
+    hook = other.http.post("/api/v1/webhooks", json={"url": "https://8.8.8.8/", "events": ["model.added"]})
+    assert hook.status_code == 201, hook.text
+    yield Theirs(other.account_id, log_id, receipt.json()["receipt_id"], key_id, hook.json()["id"], mark)
     other.http.close()
 
 
 def strange() -> Theirs:
     """Of nobody."""
-    return Theirs(*(str(uuid.uuid4()) for _ in range(4)), f"mark-{uuid.uuid4().hex}")
+    return Theirs(*(str(uuid.uuid4()) for _ in range(5)), f"mark-{uuid.uuid4().hex}")
 
 
 def told(answer: httpx.Response, asked: Theirs) -> tuple[int, str]:

@@ -136,7 +136,7 @@ class Street:
 async def open_gateway(auth: Auth) -> AsyncIterator[Any]:
     service = build_gateway(
         upstreams={
-            **{name: AsgiUpstream(Recorder(name)) for name in ("registry", "ingest", "receipts")},
+            **{name: AsgiUpstream(Recorder(name)) for name in ("registry", "ingest", "receipts", "webhooks")},
             "auth": AsgiUpstream(auth.service.app),  # type: ignore[arg-type]
         },
         mint=auth.mint,

@@ -17,6 +17,7 @@ from services.ingest.store.recount import CountFound, SumsFound, replace_day
 from shared.contracts.topics import USAGE_LOGGED
 from shared.event_log.postgres.trim import Trimmer
 from shared.money import plain
+from tests.operations.budgets import use_budgets
 from tests.operations.works import NOW, A, B, C, Works, an_event
 
 ON_POSTGRES = pytest.mark.parametrize("kind", ["postgres"])
@@ -189,6 +190,22 @@ async def test_everything_comes_back_from_the_topic(works: Works) -> None:
     assert await works.fetchval("SELECT count(*) FROM receipts.receipts") == receipts + 1
     findings = await works.verify()
     assert findings.is_clean, findings.told
+
+
+@ON_POSTGRES
+async def test_what_budgets_have_spent_comes_back_with_what_no_record_tells(works: Works) -> None:
+    await use_budgets(works)
+    tables = ("budgets", "budget_months", "reservations")
+    before = await contents(works, *tables)
+    assert len(before["budget_months"]) == 2
+    await works.fetch(EMPTY_ALL)
+    printed = await works.run("usage", "rebuild", "--from-topic")
+    assert printed.status == 1
+    assert "not empty: budget_months" in printed.err
+    await works.fetch("TRUNCATE usage.budget_months")
+    printed = await works.run("usage", "rebuild", "--from-topic")
+    assert printed.status == 0, printed.err
+    assert await contents(works, *tables) == before
 
 
 @ON_POSTGRES

@@ -14,6 +14,7 @@ from shared.contracts.usage import CostLine, UsageRated
 from shared.event_log.port import EventLog, Position, Record
 from shared.event_log.postgres.trim import Trimmer
 from shared.ids import uuid7
+from tests.operations.budgets import use_budgets
 from tests.operations.corruptions import ANY, CORRUPTIONS, LAST_ROW
 from tests.operations.works import NOW, A, B, C, Works, a_record, an_event
 
@@ -90,6 +91,24 @@ async def test_a_deployment_under_load_is_well_at_every_moment(works: Works) -> 
             assert findings.topic == findings.stored == findings.rolled_up
         logging.cancel()
         await works.wait_until_rated()
+
+
+@ON_POSTGRES
+async def test_what_budgets_have_counted_is_held_against_records_and_reservations(works: Works) -> None:
+    await use_budgets(works)
+    findings = await works.verify()
+    assert findings.is_clean, findings.told
+    for corruption, count in (
+        ("UPDATE usage.budget_months SET spent = spent + 1e-18", 2),
+        ("UPDATE usage.budget_months SET spent = spent - 1e-18, unpriced = 1", 2),
+        ("UPDATE usage.budget_months SET unpriced = 0, reserved = reserved + 7", 2),
+        ("DELETE FROM usage.budget_months", 2),
+    ):
+        await works.execute(corruption)
+        findings = await works.verify()
+        assert kinds(findings) == {"budget": count}, corruption
+        assert findings.told[0].account_id == A
+        assert "month 2031-05: " in findings.told[0].detail
 
 
 @ON_POSTGRES

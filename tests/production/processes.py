@@ -12,15 +12,16 @@ from typing import Any
 from tests.live.process import ServerProcess
 
 PROGRAM = (sys.executable, "-m", "services")
-NAMES = ("gateway", "registry", "ingest", "auth", "receipts", "rater", "issuer")
-WORKERS = ("rater", "issuer")
+NAMES = ("gateway", "registry", "ingest", "auth", "receipts", "webhooks", "rater", "issuer", "deliverer")
+WORKERS = {"rater": "rater", "issuer": "issuer", "deliverer": "webhooks"}
+"""Consumers, and how the program calls them."""
 
 
 class Process(ServerProcess):
     """One service or consumer."""
 
     def __init__(self, name: str, folder: Path, environment: dict[str, str]) -> None:
-        command = [*PROGRAM, "worker" if name in WORKERS else "serve", name]
+        command = [*PROGRAM, *(("worker", WORKERS[name]) if name in WORKERS else ("serve", name))]
         super().__init__(folder / f"{name}-{secrets.token_hex(4)}", command, **environment)
         self.name = name
 
@@ -48,12 +49,12 @@ class Deployment:
             "LLMRING_ANONYMOUS_REQUESTS_PER_MINUTE": "1000000",
             **settings,
         }
-        for kind in ("principal", "receipts"):
+        for kind in ("principal", "receipts", "webhooks"):
             for line in self.run("keys", kind).splitlines():
                 name, _, value = line.partition("=")
                 self.environment[name] = value
         self.processes: dict[str, Process] = {}
-        for name in ("registry", "ingest", "auth", "receipts", "rater", "issuer", "gateway"):
+        for name in (*(each for each in NAMES if each != "gateway"), "gateway"):
             self.processes[name] = process = Process(name, folder, dict(self.environment))
             self.environment[f"LLMRING_{name.upper()}_URL"] = process.url
         for process in self.processes.values():

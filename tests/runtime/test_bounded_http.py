@@ -164,6 +164,12 @@ async def test_a_head_is_bounded_to_the_byte_and_to_the_field(
         b"GET / HTTP/1.1\r\nhost: x\r\nna me: y\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: x\r\nname: a\x00b\r\n\r\n",
         b"GET / HTTP/1.1\nhost: x\n\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
+        b"GET / HTTP/2.0\r\nhost: x\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00",
     ],
 )
@@ -176,6 +182,56 @@ async def test_a_request_that_could_be_read_in_two_ways_is_refused(
     problem = msgspec.json.decode(body)
     assert (problem["status"], problem["type"]) == (400, "https://llmring.ai/problems/malformed-request")
     assert f"x-request-id: {problem['request_id']}".encode() in head
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+UPGRADE = b"host: x\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("cut", [0, 40, 130, 200])
+async def test_an_offer_to_upgrade_changes_nothing(server: tuple[str, int, uvicorn.Server], cut: int) -> None:
+    first = b"POST / HTTP/1.1\r\n" + UPGRADE + b"content-length: 44\r\n\r\n"
+    text = first + b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n".ljust(44, b".")
+    text += b"GET / HTTP/1.1\r\n" + UPGRADE + b"\r\n" + b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    text += b"content-length: 4\r\n\r\nlast"
+    reader, writer = await asyncio.open_connection(*server[:2])
+    for piece in (text[:cut], text[cut:]):
+        writer.write(piece)
+        await asyncio.sleep(0.05)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert answer.count(b"HTTP/1.1 200 OK") == 3
+    assert answer.count(b"GET /smuggled") == 1, "it is the echo of a body"
+    assert answer.endswith(b"last")
+
+
+async def test_trailers_are_no_headers_and_have_an_end() -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await echo(scope, receive, send)
+        seen.append(scope["headers"])
+
+    port = find_free_port()
+    async with listen(app, "127.0.0.1", port):
+        place: Any = ("127.0.0.1", port)
+        head, body = await say(place, CHUNKED + b"3\r\nabc\r\n0\r\nx-api-key: stolen\r\nhost: y\r\n\r\n")
+        assert (head[:12], body) == (b"HTTP/1.1 200", b"abc")
+        assert [name for name, _ in seen[0]] == [b"host", b"connection", b"transfer-encoding"]
+        for endless in (b"x: y\r\n", b"x" * 1000):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(CHUNKED + b"3\r\nabc\r\n0\r\nx: ")
+            with contextlib.suppress(ConnectionError):
+                for _ in range(200):
+                    writer.write(endless * (MAX_HEAD_BYTES // len(endless) // 4))
+                    await writer.drain()
+                    await asyncio.sleep(0)
+                raise AssertionError("it is still taken")
+            answer = b""
+            with contextlib.suppress(ConnectionError):
+                answer = await reader.read(1000)
+            assert answer == b"" or b" 431 " in answer
+            writer.close()
 
 
 async def test_of_too_many_connections_the_new_ones_are_refused() -> None:

@@ -1,5 +1,6 @@
 """What a mail says: a template for each kind, as text and as HTML."""
 
+from collections.abc import Mapping
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
@@ -10,25 +11,24 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from services.auth.settings import AuthSettings
-from services.auth.store.mails import MailKind
+from services.auth.store.mails import LinkKind, MailKind, NoticeKind
 from shared.clock import Clock
 
 _FOLDER: Final = files("services.auth.mail") / "templates"
 
 
 class Letters:
-    """Writes mails with the link by which a password is set.
-
-    The token stands in the link's fragment, which browsers send to no server, so that it is in no log.
-    """
+    """Writes mails."""
 
     def __init__(self, settings: AuthSettings, clock: Clock) -> None:
         self._sender = settings.smtp_from or f"no-reply@{urlsplit(settings.public_url).hostname}"
         self._page = settings.public_url.rstrip("/") + "/password-reset"
         self._clock = clock
 
-    def write(self, kind: MailKind, address: str, token: str, minutes: int) -> EmailMessage:
-        """A mail to an address.
+    def write(self, kind: LinkKind, address: str, token: str, minutes: int) -> EmailMessage:
+        """A mail to an address, with the link by which a password is set.
+
+        The token stands in the link's fragment, which browsers send to no server, so that it is in no log.
 
         Args:
             kind: which one.
@@ -36,12 +36,21 @@ class Letters:
             token: of the link; it opens the account for as long as the link lives.
             minutes: how long that is.
         """
-        facts = {
-            "email": address,
-            "link": f"{self._page}#{token}",
-            "minutes": str(minutes),
-            "again": self._page,
-        }
+        link = {"link": f"{self._page}#{token}", "minutes": str(minutes), "again": self._page}
+        return self._compose(kind, address, link)
+
+    def write_notice(self, kind: NoticeKind, address: str, facts: Mapping[str, str]) -> EmailMessage:
+        """A mail to an address that tells something.
+
+        Args:
+            kind: which one.
+            address: of the account.
+            facts: what its template names.
+        """
+        return self._compose(kind, address, facts)
+
+    def _compose(self, kind: MailKind, address: str, told: Mapping[str, str]) -> EmailMessage:
+        facts = {**told, "email": address}
         subject, _, text = _read(f"{kind}.txt").substitute(facts).partition("\n")
         message = EmailMessage(SMTP)
         message["From"] = self._sender

@@ -74,6 +74,15 @@ async def get_account(connection: Connection, account_id: UUID) -> Account:
     return _found(await connection.fetchrow(GET_ACCOUNT, account_id))
 
 
+FIND_EMAIL_KEY: Final = "SELECT email_key FROM auth.accounts WHERE account_id = $1"
+
+
+async def find_email_key(connection: Connection, account_id: UUID) -> str | None:
+    """What the address of an account is compared by; None where there is no such account."""
+    key: str | None = await connection.fetchval(FIND_EMAIL_KEY, account_id)
+    return key
+
+
 LOCK_ACCOUNT: Final = GET_ACCOUNT + " FOR UPDATE"
 
 

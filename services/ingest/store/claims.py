@@ -74,6 +74,23 @@ async def insert_claims(connection: Connection, claims: Sequence[Claim]) -> list
             return found
 
 
+# Only the very event that is named: another one was claimed by somebody else meanwhile.
+DELETE_CLAIMS = """
+DELETE FROM usage.claims c
+USING unnest($1::uuid[], $2::uuid[], $3::bytea[]) AS r(account_id, log_id, event)
+WHERE c.account_id = r.account_id AND c.log_id = r.log_id AND c.event = r.event
+  AND NOT EXISTS (SELECT FROM usage.logs l WHERE l.account_id = c.account_id AND l.log_id = c.log_id)
+"""
+
+
+async def delete_claims(connection: Connection, claims: Sequence[Claim]) -> None:
+    """Free keys again whose records were not accepted after all."""
+    columns = [
+        list(column) for column in zip(*((c.account_id, c.log_id, c.event) for c in claims), strict=True)
+    ]
+    await connection.execute(DELETE_CLAIMS, *columns)
+
+
 # As a rule the claim says already what was recorded: then nothing is written or locked. Sorted as above.
 FOLLOW_RECORDS = """
 INSERT INTO usage.claims AS c (account_id, log_id, body_digest, event, claimed_at)

@@ -2,8 +2,17 @@
 
 from shared.postgres import Connection
 
-REFILLED_TABLES = ("logs", "rollups", "latency_rollups", "months", "retention", "positions")
-"""What a refill from the topic writes. Idempotency keys are not among them: what is left of them stands."""
+REFILLED_TABLES = (
+    "logs",
+    "rollups",
+    "latency_rollups",
+    "months",
+    "retention",
+    "positions",
+    "budget_months",
+)
+"""What a refill from the topic writes. Idempotency keys, budgets and reservations are not among them: what is
+left of those stands."""
 
 FIND_CONTENTS = " UNION ALL ".join(
     f"SELECT '{table}' AS name WHERE EXISTS (SELECT FROM usage.{table})"  # noqa: S608 - fixed text alone

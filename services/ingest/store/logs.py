@@ -22,14 +22,14 @@ INSERT INTO usage.logs (
     input_tokens, output_tokens, cached_input_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
     reasoning_tokens, audio_input_tokens, audio_output_tokens, service_tier, alias, profile, origin,
     id_at_origin, latency_ms, metadata, client_cost, calculated_cost, calculated_status, cost, cost_status,
-    registry_version, cost_breakdown, repriced_at
+    registry_version, cost_breakdown, repriced_at, reservation_id
 )
 SELECT * FROM unnest(
     $1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::uuid[], $6::text[], $7::text[],
     $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
     $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::text[], $21::text[],
     $22::text[], $23::bigint[], $24::text[], $25::numeric[], $26::numeric[], $27::text[], $28::numeric[],
-    $29::text[], $30::text[], $31::text[], $32::timestamptz[]
+    $29::text[], $30::text[], $31::text[], $32::timestamptz[], $33::uuid[]
 )
 ON CONFLICT DO NOTHING
 RETURNING account_id, log_id
@@ -81,6 +81,7 @@ def _row(event: UsageLogged) -> tuple[object, ...]:
         event.registry_version,
         breakdown_text(event),
         event.repriced_at,
+        event.reservation_id,
     )
 
 

@@ -20,7 +20,7 @@ _FACTS: Final = (
     "audio_output_tokens, service_tier, alias, profile, origin, id_at_origin, latency_ms, calculated_status, "
     "cost_status, registry_version"
 )
-_COLUMNS: Final = f"l.account_id, l.log_id, key_id, metadata, {_FACTS}"
+_COLUMNS: Final = f"l.account_id, l.log_id, key_id, metadata, reservation_id, {_FACTS}"
 
 
 class Place(NamedTuple):
@@ -112,5 +112,6 @@ def _event(row: Row) -> UsageLogged:
         key_id=UUID(int=row["key_id"].int),
         metadata=NULL if row["metadata"] is None else msgspec.Raw(row["metadata"].encode()),
         cost=None,
+        reservation_id=None if row["reservation_id"] is None else UUID(int=row["reservation_id"].int),
         **{name: row[name] for name in _FACTS.split(", ")},
     )

@@ -25,7 +25,8 @@ def _details() -> dict[str, Any]:
     properties = {
         field.encode_name: msgspec.json.schema(field.type)
         for field in msgspec.structs.fields(UsageLog)
-        if field.type is not msgspec.Raw
+        # What is declared only is counted nowhere, so it settles nothing either.
+        if field.type is not msgspec.Raw and field.name != "reservation_id"
     }
     properties["cost"] = {"type": "number", "minimum": 0, "maximum": MAX_COST_USD}
     properties["metadata"] = {"type": "object", "description": "only its digest enters the receipt"}

@@ -6,13 +6,13 @@ whoever `networkPolicy.gatewayFrom` lets in. Consumers are called by nobody and 
 gateway:
   args: [serve, gateway]
   reaches: [kafka, redis]
-  calls: [registry, ingest, auth, receipts]
+  calls: [registry, ingest, auth, receipts, webhooks]
   service: true
 registry:
   args: [serve, registry]
   reaches: [kafka, database]
   calls: []
-  calledBy: [gateway, ingest, receipts, rater]
+  calledBy: [gateway, ingest, receipts, rater, deliverer]
   service: true
 ingest:
   args: [serve, ingest]
@@ -32,6 +32,12 @@ receipts:
   calls: [registry, ingest]
   calledBy: [gateway]
   service: true
+webhooks:
+  args: [serve, webhooks]
+  reaches: [database]
+  calls: []
+  calledBy: [gateway]
+  service: true
 rater:
   args: [worker, rater]
   reaches: [kafka, database]
@@ -42,6 +48,11 @@ issuer:
   reaches: [kafka, database]
   calls: []
   service: false
+deliverer:
+  args: [worker, webhooks]
+  reaches: [kafka, database]
+  calls: [registry]
+  service: false
 {{- end }}
 
 {{/* The environment of a process or of the migration: (dict "root" $ "process" "gateway"). */}}
@@ -49,8 +60,10 @@ issuer:
 {{- $values := .root.Values }}
 {{- $name := .process }}
 {{- $process := get (include "llmring.processes" .root | fromYaml) $name | default (dict "reaches" (list "kafka" "database") "calls" list) }}
+{{- if has "kafka" $process.reaches }}
 - name: LLMRING_KAFKA_BOOTSTRAP
   value: {{ $values.kafka.bootstrap | quote }}
+{{- end }}
 - name: LLMRING_LOG_LEVEL
   value: {{ $values.settings.logLevel | quote }}
 - name: LLMRING_LOG_FORMAT
@@ -94,7 +107,7 @@ issuer:
 - name: LLMRING_CORS_ORIGINS
   value: {{ join "," $values.settings.corsOrigins | quote }}
 {{- end }}
-{{- if has $name (list "registry" "ingest" "auth" "receipts") }}
+{{- if has $name (list "registry" "ingest" "auth" "receipts" "webhooks") }}
 - name: LLMRING_PRINCIPAL_PUBLIC_KEYS
   valueFrom:
     secretKeyRef: {name: {{ $values.principal.existingSecret | quote }}, key: {{ $values.principal.publicKeysKey | quote }}}
@@ -103,6 +116,15 @@ issuer:
 - name: LLMRING_RECEIPTS_SIGNING_SEED
   valueFrom:
     secretKeyRef: {name: {{ $values.receiptsSigning.existingSecret | quote }}, key: {{ $values.receiptsSigning.seedKey | quote }}}
+{{- end }}
+{{- if has $name (list "webhooks" "deliverer") }}
+- name: LLMRING_WEBHOOKS_KEY
+  valueFrom:
+    secretKeyRef: {name: {{ $values.webhooksSealing.existingSecret | quote }}, key: {{ $values.webhooksSealing.keyKey | quote }}}
+{{- end }}
+{{- if and (eq $name "webhooks") $values.settings.webhooksPerAccount }}
+- name: LLMRING_WEBHOOKS_PER_ACCOUNT
+  value: {{ $values.settings.webhooksPerAccount | int | quote }}
 {{- end }}
 {{- if and (has $name (list "receipts" "issuer")) $values.settings.receiptsLogOrigin }}
 - name: LLMRING_RECEIPTS_LOG_ORIGIN

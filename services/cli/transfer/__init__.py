@@ -1,0 +1,1 @@
+"""`llmring-api usage import` and `usage export`: records from elsewhere, and to elsewhere."""

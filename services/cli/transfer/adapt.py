@@ -1,0 +1,144 @@
+"""What other systems call the parts of a record, in the words of `POST /api/v1/log`.
+
+Numbers pass as they are written, so no digit of a cost is lost.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from shared.clock import rfc3339
+from shared.contracts.usage import NULL
+
+Record = dict[str, msgspec.Raw]
+
+INTEGERS: Final = frozenset(
+    (
+        "input_tokens",
+        "output_tokens",
+        "cached_input_tokens",
+        "cache_write_5m_tokens",
+        "cache_write_1h_tokens",
+        "reasoning_tokens",
+        "audio_input_tokens",
+        "audio_output_tokens",
+        "latency_ms",
+    )
+)
+TEXTS: Final = frozenset(
+    (
+        "model",
+        "provider",
+        "alias",
+        "profile",
+        "origin",
+        "id_at_origin",
+        "service_tier",
+        "timestamp",
+        "idempotency_key",
+    )
+)
+KNOWN: Final = INTEGERS | TEXTS | {"cost", "metadata"}
+
+_ID_PREFIX: Final = "id:"
+_decoder = msgspec.json.Decoder(Record)
+_encoder = msgspec.json.Encoder()
+
+
+class NotARecordError(Exception):
+    """It cannot be read; the text says why."""
+
+
+def adapt(body: bytes, *, keep_cost: bool = True) -> bytes:
+    """Turn a record of any of the forms that are known into one to send; one that is right stays as it is.
+
+    A record of `GET /api/v1/logs`, of this system or of llmring-server, has `id` and `logged_at`: they become
+    its idempotency key and its time. A `conversation_id` goes into the metadata.
+
+    Args:
+        body: JSON.
+        keep_cost: let a cost stand that the record has; else it is calculated from the prices of its time.
+
+    Raises:
+        NotARecordError: it is no JSON object.
+    """
+    try:
+        record = _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise NotARecordError(f"is not a JSON object: {error}") from None
+    if keep_cost and "logged_at" not in record and "created_at" not in record:
+        return _on_one_line(body)
+    return adapt_fields(record, keep_cost=keep_cost)
+
+
+def adapt_fields(record: Record, *, keep_cost: bool) -> bytes:
+    """The same for a record whose fields are known already."""
+    adapted = {name: value for name, value in record.items() if name in KNOWN and value != NULL}
+    if not keep_cost:
+        given = record.get("client_cost", NULL)  # of our own exports: what the caller said
+        adapted.pop("cost", None)
+        if given != NULL:
+            adapted["cost"] = given
+    logged_at = record.get("logged_at") or record.get("created_at")
+    if logged_at is not None and "timestamp" not in adapted:
+        adapted["timestamp"] = _with_zone(logged_at)
+    identity = record.get("id")
+    if identity is not None and identity != NULL and "idempotency_key" not in adapted:
+        adapted["idempotency_key"] = _text(f"{_ID_PREFIX}{_plain(identity)}")
+    conversation = record.get("conversation_id")
+    if conversation is not None and conversation != NULL:
+        adapted["metadata"] = _with_conversation(adapted.get("metadata"), conversation)
+    return _on_one_line(_encoder.encode(adapted))
+
+
+def adapt_row(row: dict[str, str], *, keep_cost: bool) -> bytes:
+    """A record from the texts of a table, as of a CSV file; an empty one is absent.
+
+    What is no number where one belongs goes on as text, so that it is refused by name.
+    """
+    record: Record = {}
+    for name, text in row.items():
+        if text == "" or name is None:
+            continue
+        numeric = name in INTEGERS or name == "cost"
+        as_it_is = name == "metadata" or (numeric and _is_number(text))
+        record[name] = msgspec.Raw(text.encode()) if as_it_is else _text(text)
+    return adapt_fields(record, keep_cost=keep_cost)
+
+
+def _on_one_line(body: bytes) -> bytes:
+    return msgspec.json.format(body, indent=-1) if b"\n" in body else body
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text.encode()), int | float)
+    except msgspec.MsgspecError:
+        return False
+
+
+def _with_zone(value: msgspec.Raw) -> msgspec.Raw:
+    """A time without a zone is UTC: that is what databases of such servers hold."""
+    try:
+        at = datetime.fromisoformat(_plain(value))
+    except ValueError:
+        return value
+    return _text(rfc3339(at.replace(tzinfo=UTC) if at.tzinfo is None else at))
+
+
+def _with_conversation(metadata: msgspec.Raw | None, conversation: msgspec.Raw) -> msgspec.Raw:
+    try:
+        fields = {} if metadata is None else _decoder.decode(metadata)
+    except msgspec.MsgspecError:
+        return msgspec.Raw(b"") if metadata is None else metadata
+    return msgspec.Raw(_encoder.encode({"conversation_id": conversation} | fields))
+
+
+def _plain(value: msgspec.Raw) -> str:
+    decoded = msgspec.json.decode(value)
+    return decoded if isinstance(decoded, str) else bytes(value).decode()
+
+
+def _text(text: str) -> msgspec.Raw:
+    return msgspec.Raw(_encoder.encode(text))

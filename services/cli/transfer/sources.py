@@ -1,0 +1,216 @@
+"""Where records to import come from: files of JSON or CSV, and databases of llmring-server."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import re
+import sys
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import click
+import msgspec
+
+from services.cli.transfer.adapt import NotARecordError, adapt, adapt_fields, adapt_row
+from services.ingest.lines import Splitter
+from shared.errors import MalformedRequestError, UnavailableError
+from shared.postgres import open_connection
+
+_PIECE_BYTES: Final = 256 * 1024
+_ROWS: Final = 2000
+_SCHEMA: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Item(NamedTuple):
+    """One record.
+
+    Attributes:
+        number: its line or row, from 1.
+        body: JSON to send; None where it cannot even be read.
+        fault: why it cannot.
+        done: how much of the source has been read with it, in the source's own unit.
+    """
+
+    number: int
+    body: bytes | None
+    fault: str
+    done: int
+
+
+class Source(Protocol):
+    """Gives records in one order, from the beginning each time it is asked."""
+
+    name: str
+    identity: str
+    total: int | None
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether `read` begins at the beginning once more."""
+        ...
+
+    def read(self, *, keep_cost: bool) -> AsyncGenerator[Item]:
+        """The records.
+
+        Raises:
+            click.ClickException: it cannot be read on.
+        """
+        ...
+
+
+class FileSource:
+    """A file; `-` is the standard input.
+
+    Attributes:
+        identity: changes with the file's content.
+        total: its bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+        if not self.can_be_read_again:
+            self.total, self.identity = None, "-"
+            return
+        state = path.stat()
+        self.total = state.st_size
+        self.identity = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """See `Source`."""
+        return self.name != "-"
+
+    async def read(self, *, keep_cost: bool) -> AsyncGenerator[Item]:
+        """See `Source`."""
+        opened = self._path.open("rb") if self.can_be_read_again else contextlib.nullcontext(sys.stdin.buffer)
+        with opened as file:
+            items = _read_csv(file, keep_cost) if self._is_csv(file) else _read_json(file, keep_cost)
+            for item in items:
+                yield item
+
+    def _is_csv(self, file: BinaryIO) -> bool:
+        if self._path.suffix.lower() == ".csv":
+            return True
+        if not self.can_be_read_again or self._path.suffix:
+            return False
+        first = file.read(1)
+        file.seek(0)
+        return first not in b"[{ \r\n\t\xef"
+
+
+def _read_json(file: BinaryIO, keep_cost: bool) -> Iterator[Item]:
+    splitter = Splitter()
+    done = 0
+    is_last = False
+    while not is_last:
+        piece = file.read(_PIECE_BYTES)
+        done += len(piece)
+        is_last = not piece
+        try:
+            lines = splitter.feed(piece, is_last=is_last)
+        except MalformedRequestError as error:
+            raise click.ClickException(f"{file.name}: {error.detail}") from error
+        for line in lines:
+            try:
+                yield Item(line.number, adapt(line.body, keep_cost=keep_cost), "", done)
+            except NotARecordError as error:
+                yield Item(line.number, None, str(error), done)
+
+
+def _read_csv(file: BinaryIO, keep_cost: bool) -> Iterator[Item]:
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    rows = csv.DictReader(text)
+    try:
+        for number, row in enumerate(rows, start=1):
+            if None in row or None in row.values():
+                yield Item(number, None, "has not as many fields as the first line", file.tell())
+                continue
+            yield Item(number, adapt_row(row, keep_cost=keep_cost), "", file.tell())
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{file.name}: {error}") from error
+    finally:
+        text.detach()
+
+
+class ServerDatabase:
+    """The records of an llmring-server, read from its database without changing anything.
+
+    Attributes:
+        total: its records.
+    """
+
+    def __init__(self, url: str, schema: str, project: str | None) -> None:
+        if not _SCHEMA.fullmatch(schema):
+            raise click.ClickException(f"{schema!r} is no name of a schema.")
+        parts = urlsplit(url)
+        self.name = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        self.identity = f"{self.name} {schema} {project or ''}"
+        self.total: int | None = None
+        self._url = url
+        self._table = f'"{schema}".usage_logs'
+        self._project = project
+        self.can_be_read_again = True
+
+    async def read(self, *, keep_cost: bool) -> AsyncGenerator[Item]:
+        """See `Source`. All of it is of one moment."""
+        try:
+            async with aclosing(self._read(keep_cost=keep_cost)) as items:
+                async for item in items:
+                    yield item
+        except UnavailableError as error:
+            raise click.ClickException(
+                f"{self.name}: {error.detail} {error.__cause__ or ''}".strip()
+            ) from error
+
+    async def _read(self, *, keep_cost: bool) -> AsyncGenerator[Item]:
+        connection = await open_connection(
+            self._url,
+            application_name="llmring-api usage import",
+            settings={
+                "default_transaction_read_only": "on",
+                "default_transaction_isolation": "repeatable read",
+            },
+        )
+        # The table's name was checked above; a parameter cannot be one.
+        of_project = "WHERE $1::text IS NULL OR api_key_id = $1"
+        count = f"SELECT count(*) FROM {self._table} {of_project}"  # noqa: S608
+        rows = f"""
+            SELECT id::text, created_at, to_jsonb(logs)::text AS record
+            FROM {self._table} AS logs {of_project} ORDER BY created_at, id
+        """  # noqa: S608
+        try:
+            async with connection.transaction():
+                self.total = await connection.fetchval(count, self._project)
+                number = 0
+                cursor = await connection.cursor(rows, self._project)
+                while found := await cursor.fetch(_ROWS):
+                    for row in found:
+                        number += 1
+                        record = msgspec.json.decode(row["record"].encode(), type=dict[str, msgspec.Raw])
+                        yield Item(number, adapt_fields(record, keep_cost=keep_cost), "", number)
+        finally:
+            connection.terminate()
+
+
+def open_source(name: str, schema: str, project: str | None) -> FileSource | ServerDatabase:
+    """A file, or a database where `name` is a URL of Postgres.
+
+    Raises:
+        click.ClickException: there is no such file.
+    """
+    if name.startswith(("postgres://", "postgresql://")):
+        return ServerDatabase(name, schema, project)
+    path = Path(name)
+    if name != "-" and not path.is_file():
+        raise click.ClickException(f"There is no file {name}.")
+    return FileSource(path)
+
+
+def short_name(identity: str) -> str:
+    """A short name for what is kept beside an import that has no file of its own."""
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]

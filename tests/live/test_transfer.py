@@ -1,0 +1,298 @@
+"""`llmring-api usage import` and `usage export`, against a running server."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.compute
+import pyarrow.parquet
+import pytest
+
+from shared.postgres import open_connection
+from tests.live.conftest import Account
+from tests.live.process import ServerProcess
+
+CLI = (sys.executable, "-m", "services", "usage")
+MONTH = {"start_date": "2026-03-01", "end_date": "2026-03-31"}
+
+
+def run(
+    account: Account, command: str, *arguments: str | Path, cwd: Path, check: int | None = 0, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*CLI, command, *map(str, arguments)], cwd=cwd, env=environment(account), capture_output=True,
+        text=True, timeout=120, check=False, **options,
+    )  # fmt: skip
+    assert check is None or done.returncode == check, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def environment(account: Account) -> dict[str, str]:
+    url = str(account.http.base_url)
+    root = str(Path(__file__).parents[2])
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("LLMRING_")},
+        "LLMRING_API_URL": url.rstrip("/"),
+        "LLMRING_API_KEY": account.key,
+        "PYTHONPATH": root,
+    }
+
+
+def record(number: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "model": "gpt-4o-mini",
+        "provider": "openai",
+        "input_tokens": 1000 + number,
+        "output_tokens": 10,
+        "timestamp": f"2026-03-{1 + number % 28:02d}T10:00:00Z",
+        "id_at_origin": f"r-{number}",
+    } | fields
+
+
+def write_lines(path: Path, records: Sequence[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(each) + "\n" for each in records))
+    return path
+
+
+def write_csv(path: Path, records: Sequence[dict[str, Any]]) -> Path:
+    with path.open("w", newline="") as file:
+        rows = csv.DictWriter(file, list(dict.fromkeys(name for each in records for name in each)))
+        rows.writeheader()
+        rows.writerows(records)
+    return path
+
+
+LOGGED = [
+    {
+        "id": f"5d2b8c1e-0000-4000-8000-{number:012d}",
+        "logged_at": f"2026-03-0{1 + number}T" + ("10:00:00.5+02:00" if number % 2 else "08:00:00.500"),
+        "provider": "openai",
+        "model": "gpt-4o-mini",
+        "alias": "fast" if number else None,
+        "profile": "default",
+        "origin": 'elsewhere, "quoted"',
+        "input_tokens": 1000,
+        "output_tokens": 100,
+        "cached_input_tokens": 0,
+        "cost": number + 0.12345678,
+        "metadata": {"user": "ü"},
+        "conversation_id": "0c0e0d52-0000-4000-8000-000000000001" if number == 2 else None,
+        "id_at_origin": None,
+    }
+    for number in range(4)
+]  # fmt: skip
+"""As `GET /api/v1/logs` of an llmring-server gives them."""
+
+
+@pytest.mark.parametrize("form", ["array", "lines", "csv"])
+def test_what_an_llmring_server_gave_comes_over_to_the_last_digit_and_once(
+    account: Account, tmp_path: Path, form: str
+) -> None:
+    if form == "array":
+        file = tmp_path / "logs.json"
+        file.write_text(json.dumps(LOGGED, indent=2))
+    elif form == "lines":
+        file = write_lines(tmp_path / "logs.jsonl", LOGGED)
+    else:
+        file = write_csv(
+            tmp_path / "logs.csv", [each | {"metadata": json.dumps(each["metadata"])} for each in LOGGED]
+        )
+    assert run(account, "import", file, cwd=tmp_path).stdout == "4 records: 4 new, 0 were there, 0 refused.\n"
+    assert run(account, "import", file, cwd=tmp_path).stdout == "4 records: 0 new, 4 were there, 0 refused.\n"
+    stats = account.stats(**MONTH)
+    assert (stats["total_requests"], stats["total_cost"]) == (4, 6.49382712)
+    newest_first = account.logs(**MONTH)
+    assert [each["logged_at"] for each in newest_first] == [
+        f"2026-03-0{day}T08:00:00.500000Z" for day in (4, 3, 2, 1)
+    ]
+    assert [each["alias"] for each in newest_first] == ["fast", "fast", "fast", None]
+    assert newest_first[0]["origin"] == 'elsewhere, "quoted"'
+    assert newest_first[0]["metadata"] == {"user": "ü"}
+    assert newest_first[1]["metadata"] == {
+        "conversation_id": "0c0e0d52-0000-4000-8000-000000000001",
+        "user": "ü",
+    }
+    assert not list(tmp_path.glob("*.import-state"))
+
+
+def test_costs_can_be_calculated_instead(account: Account, tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "logs.jsonl", LOGGED)
+    run(account, "import", file, "--recalculate", cwd=tmp_path)
+    assert (
+        account.stats(**MONTH)["total_cost"]
+        == float(4 * (1000 * Decimal("0.15") + 100 * Decimal("0.6"))) / 1e6
+    )
+
+
+def test_refused_records_are_in_a_file_with_their_place_and_the_reason(
+    account: Account, tmp_path: Path
+) -> None:
+    file = tmp_path / "mixed.ndjson"
+    lines = [json.dumps(each) for each in (record(1), record(2, input_tokens=-1), record(3, cost="much"))]
+    file.write_text("\n".join([*lines[:2], "", "{broken", lines[2], "[1]", json.dumps(record(4))]))
+    done = run(account, "import", file, cwd=tmp_path, check=1)
+    assert done.stdout.startswith("6 records: 2 new, 0 were there, 4 refused, see ")
+    refused = [json.loads(line) for line in (tmp_path / "mixed.ndjson.refused.ndjson").open()]
+    assert [each["number"] for each in refused] == [2, 4, 5, 6]
+    assert refused[0]["reason"].startswith("input_tokens: ")
+    assert refused[0]["record"] == record(2, input_tokens=-1)
+    assert refused[2]["reason"].startswith("cost: ")
+    assert account.stats(**MONTH)["total_requests"] == 2
+
+
+def test_a_table_with_a_row_that_is_none_names_it(account: Account, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(
+        "provider,model,input_tokens,timestamp\nopenai,gpt-4o-mini,5,2026-03-01T10:00:00Z\n"
+        "openai,gpt-4o-mini,five,2026-03-01T10:00:00Z\nopenai\n"
+    )
+    done = run(account, "import", file, cwd=tmp_path, check=1)
+    assert done.stdout.startswith("3 records: 1 new, 0 were there, 2 refused")
+    refused = [json.loads(line) for line in (tmp_path / "rows.csv.refused.ndjson").open()]
+    assert [each["number"] for each in refused] == [2, 3]
+    assert refused[0]["reason"].startswith("input_tokens: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nowhere.json",), "There is no file nowhere.json."),
+        (("half.json",), "Record 2 of the array is not JSON."),
+        (("good.json", "--api-key", "llmr_pk_" + "0" * 32), "The server answers 401: "),
+        (("good.json", "--url", "http://127.0.0.1:9", "--patience", "1"), "does not answer"),
+        (("postgresql://postgres@127.0.0.1:9/x",), "not available"),
+    ],
+)
+def test_what_cannot_be_imported_is_told_in_a_sentence(
+    account: Account, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "good.json").write_text(json.dumps([record(1)]))
+    (tmp_path / "half.json").write_text(json.dumps([record(1), record(2)])[:-20])
+    done = run(account, "import", *arguments, cwd=tmp_path, check=1)
+    assert said in done.stderr
+    assert account.stats(**MONTH)["total_requests"] == (1 if arguments[0] == "half.json" else 0)
+
+
+async def test_the_database_of_an_llmring_server_is_read_and_not_changed(
+    account: Account, tmp_path: Path, postgres_url: str
+) -> None:
+    connection = await open_connection(postgres_url, application_name="test")
+    await connection.execute("""
+        CREATE SCHEMA llmring;
+        CREATE TABLE llmring.usage_logs (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(), api_key_id varchar(255),
+            model varchar(255) NOT NULL, provider varchar(50) NOT NULL,
+            alias varchar(128), profile varchar(64) DEFAULT 'default',
+            input_tokens integer NOT NULL, output_tokens integer NOT NULL,
+            cached_input_tokens integer DEFAULT 0, cost decimal(10, 8) NOT NULL, latency_ms integer,
+            origin varchar(255), id_at_origin varchar(255), conversation_id uuid,
+            metadata jsonb DEFAULT '{}', created_at timestamptz DEFAULT CURRENT_TIMESTAMP, project_id uuid
+        );
+        INSERT INTO llmring.usage_logs
+            (api_key_id, model, provider, input_tokens, output_tokens, cost, latency_ms, metadata, created_at)
+        SELECT 'project-' || n % 2, 'gpt-4o-mini', 'openai', n, 10, 0.00000001 * n, 800, '{"n": 1.50}',
+               '2026-03-01T00:00:00Z'::timestamptz + n * interval '1 minute'
+        FROM generate_series(1, 5000) AS n;
+    """)
+    try:
+        done = run(account, "import", postgres_url, "--project", "project-1", cwd=tmp_path)
+        assert done.stdout == "2500 records: 2500 new, 0 were there, 0 refused.\n"
+        done = run(account, "import", postgres_url, cwd=tmp_path)
+        assert done.stdout == "5000 records: 2500 new, 2500 were there, 0 refused.\n"
+        stats = account.stats(**MONTH)
+        assert Decimal(str(stats["total_cost"])) == Decimal("0.12502500")
+        assert stats["summary"]["input_tokens"] == sum(range(1, 5001))
+        assert await connection.fetchval("SELECT count(*) FROM llmring.usage_logs") == 5000
+    finally:
+        connection.terminate()
+
+
+@pytest.fixture
+def own(data_dir: Path) -> Iterator[ServerProcess]:
+    process = ServerProcess(data_dir)
+    process.start()
+    yield process
+    process.stop()
+
+
+def count_saved(journal: Path) -> int:
+    return int(json.loads(journal.read_bytes())["count"]["records"]) if journal.exists() else 0
+
+
+def wait_for_records(journal: Path, at_least: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until so many are told to be durable."""
+    deadline = time.monotonic() + 60
+    while (count_saved(journal)) < at_least:
+        assert process.poll() is None, "it ended too soon"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_an_import_and_its_server_are_killed_and_everything_is_there_once(
+    own: ServerProcess, tmp_path: Path
+) -> None:
+    count = 25_000
+    file = write_lines(tmp_path / "many.ndjson", [record(n) for n in range(count)])
+    journal = tmp_path / "many.ndjson.import-state"
+    with httpx.Client(base_url=own.url, headers={"X-API-Key": own.operator_key}) as operator:
+        account = Account(own, operator)
+
+    def spawn() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*CLI, "import", str(file)], env=environment(account), stdout=subprocess.PIPE)
+
+    first = spawn()
+    wait_for_records(journal, 5_000, first)
+    first.kill()
+    first.wait()
+    second = spawn()
+    wait_for_records(journal, 15_000, second)
+    own.kill()
+    own.start()
+    told = second.communicate(timeout=120)[0].decode()
+    assert second.returncode == 0
+    assert told.startswith(f"{count} records: ")
+    stats = account.stats(**MONTH)
+    assert stats["total_requests"] == count
+    assert stats["summary"]["input_tokens"] == sum(1000 + n for n in range(count))
+
+
+def test_an_export_has_every_record_in_each_form(account: Account, tmp_path: Path) -> None:
+    records = [record(n, metadata={"n": n}) for n in range(1500)] + [
+        record(9999, cost=0.000000000000000000000000001)
+    ]
+    run(account, "import", write_lines(tmp_path / "in.ndjson", records), cwd=tmp_path)
+    total = account.stats(**MONTH)["total_cost"]
+    for name in ("out.csv", "out.ndjson", "out.parquet"):
+        done = run(
+            account,
+            "export",
+            "-o",
+            name,
+            "--start-date",
+            "2026-03-01",
+            "--end-date",
+            "2026-03-31",
+            cwd=tmp_path,
+        )
+        assert done.stdout == f"1501 records in {name}.\n"
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert float(sum(Decimal(row["cost"]) for row in csv.DictReader(file))) == total
+    lines = [json.loads(line, parse_float=Decimal) for line in (tmp_path / "out.ndjson").open()]
+    assert float(sum(Decimal(each["cost"]) for each in lines)) == total
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert float(pyarrow.compute.sum(table.column("cost")).as_py()) == total
+    assert Decimal("1e-27") in table.column("cost").to_pylist()
+    assert table.column("logged_at").to_pylist()[0].isoformat() == "2026-03-28T10:00:00+00:00"
+    assert sorted(path.name for path in tmp_path.glob("out.*")) == ["out.csv", "out.ndjson", "out.parquet"]
+    done = run(account, "export", "--start-date", "nonsense", cwd=tmp_path, check=1)
+    assert "The server answers 422: " in done.stderr
