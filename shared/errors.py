@@ -136,9 +136,27 @@ class InvalidFieldError(LLMRingError):
 
 
 class RateLimitedError(LLMRingError):
-    """Too many requests in the window; `retry_after` says when the next one passes."""
+    """Too many requests in the window; `retry_after` says when the next one passes.
+
+    Attributes:
+        limit: how many pass in any minute, where whoever answers has no other way to tell.
+        reset_at: epoch second at which that window is full again.
+    """
 
     kind = Kind.RATE_LIMITED
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        faults: Sequence[Fault] = (),
+        retry_after: timedelta | None = None,
+        limit: int | None = None,
+        reset_at: int = 0,
+    ) -> None:
+        super().__init__(detail, faults=faults, retry_after=retry_after)
+        self.limit = limit
+        self.reset_at = reset_at
 
 
 class QuotaExceededError(LLMRingError):

@@ -74,4 +74,6 @@ def _let_pass(decision: Decision) -> None:
         raise RateLimitedError(
             f"Too many attempts: try again in {decision.retry_after_s} s.",
             retry_after=timedelta(seconds=decision.retry_after_s),
+            limit=decision.limit,
+            reset_at=decision.reset_at,
         )

@@ -20,6 +20,16 @@ _SECURITY: Final = (
 STRICT_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")
 """Over HTTPS alone (RFC 6797, 7.2): the browser asks this host by HTTPS only, for a year."""
 
+_LIMIT: Final = frozenset(
+    (
+        b"x-ratelimit-limit",
+        b"x-ratelimit-remaining",
+        b"x-ratelimit-reset",
+        b"ratelimit",
+        b"ratelimit-policy",
+    )
+)
+
 _OURS: Final = 0
 _CACHE: Final = 1
 _POLICY: Final = 2
@@ -31,17 +41,13 @@ _KIND: Final[dict[bytes, int]] = {
     b"x-llmring-complete": _PUBLIC,
 } | dict.fromkeys(
     (
+        *_LIMIT,
         # Set here on every answer: each must stand there exactly once.
         b"x-request-id",
         b"x-content-type-options",
         b"referrer-policy",
         b"x-frame-options",
         b"strict-transport-security",
-        b"x-ratelimit-limit",
-        b"x-ratelimit-remaining",
-        b"x-ratelimit-reset",
-        b"ratelimit",
-        b"ratelimit-policy",
         b"access-control-allow-origin",
         b"access-control-allow-credentials",
         b"access-control-expose-headers",
@@ -105,6 +111,8 @@ class Reply:
                     self.foreign_status = message["status"]
                 if self.foreign_status:
                     return _nothing()
+                if message["status"] == 429:
+                    self._let_tell(message["headers"])
             self.started = True
             self.status = message["status"]
             start: Any = {**message, "headers": self._complete(message["headers"])}
@@ -115,6 +123,12 @@ class Reply:
             body: Any = {**message, "body": b""}
             return self._send(body)
         return self._send(message)
+
+    def _let_tell(self, headers: Iterable[Header]) -> None:
+        """Where a service's own limit is reached, tell that one: what is left of ours would contradict it."""
+        told = [header for header in headers if header[0] in _LIMIT]
+        if told:
+            self.added = [header for header in self.added if header[0] not in _LIMIT] + told
 
     def _complete(self, headers: Iterable[Header]) -> list[Header]:
         completed = []

@@ -7,7 +7,7 @@ from litestar.types import Scope, Send
 
 from shared.clock import rfc3339
 from shared.contracts.usage import UsdNumber
-from shared.errors import BudgetExceededError, Kind, LLMRingError, QuotaExceededError
+from shared.errors import BudgetExceededError, Kind, LLMRingError, QuotaExceededError, RateLimitedError
 from shared.money import plain
 from shared.web.asgi import request_id_of, send_answer
 
@@ -101,13 +101,25 @@ def _remaining(error: LLMRingError) -> msgspec.Raw | msgspec.UnsetType:
 
 
 def problem_headers(error: LLMRingError) -> list[tuple[bytes, bytes]]:
-    """The headers that go with an error: `Retry-After` (RFC 9110, 10.2.3), `WWW-Authenticate` (11.6.1)."""
+    """The headers that go with an error: `Retry-After` (RFC 9110, 10.2.3), `WWW-Authenticate` (11.6.1).
+
+    And those of a limit that is reached, where it is not the gateway's
+    (draft-ietf-httpapi-ratelimit-headers-10).
+    """
     headers: list[tuple[bytes, bytes]] = []
     if error.kind is Kind.UNAUTHENTICATED:
         headers.append((b"www-authenticate", b'Bearer realm="llmring"'))
     if error.retry_after is not None:
         seconds = max(1, math.ceil(error.retry_after.total_seconds()))
         headers.append((b"retry-after", b"%d" % seconds))
+        if isinstance(error, RateLimitedError) and error.limit is not None:
+            headers += [
+                (b"x-ratelimit-limit", b"%d" % error.limit),
+                (b"x-ratelimit-remaining", b"0"),
+                (b"x-ratelimit-reset", b"%d" % error.reset_at),
+                (b"ratelimit-policy", b'"attempts";q=%d;w=60' % error.limit),
+                (b"ratelimit", b'"attempts";r=0;t=%d' % seconds),
+            ]
     return headers
 
 

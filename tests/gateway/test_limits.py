@@ -2,10 +2,14 @@
 
 import asyncio
 import secrets
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from services.gateway.settings import GatewaySettings
+from shared.errors import RateLimitedError
+from shared.web.problems import send_problem
 from tests.gateway.conftest import House, new_plain, open_house
 
 T0 = 1_800_000_000
@@ -104,6 +108,22 @@ async def test_a_services_errors_carry_the_limit_once(house: House, status: int)
     answer = await house.post_log(house.new_key())
     assert answer.status == status
     assert answer.get("x-ratelimit-limit") == "60"
+
+
+async def test_a_limit_of_a_service_is_told_instead_of_the_gateways_where_it_is_reached(house: House) -> None:
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        error = RateLimitedError("No.", retry_after=timedelta(seconds=7), limit=10, reset_at=T0 + 9)
+        await send_problem(scope, send, error)
+
+    house.services["registry"].act = refuse
+    answer = await house.ask("GET", "/registry")
+    assert (answer.status, answer.get("retry-after")) == (429, "7")
+    told = [answer.all(name) for name in ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")]
+    assert told == [["10"], ["0"], [str(T0 + 9)]]
+    assert answer.all("ratelimit") == ['"attempts";r=0;t=7']
+    assert answer.all("ratelimit-policy") == ['"attempts";q=10;w=60']
+    house.services["registry"].act = None
+    assert (await house.ask("GET", "/registry")).get("x-ratelimit-remaining") == "58"
 
 
 async def test_no_limit_means_no_headers(house: House) -> None:

@@ -279,3 +279,17 @@ async def test_an_operators_path_takes_no_customers_key(deployment: Deployment) 
     assert (await ask(app, "GET", path, [("X-API-Key", key)])).status == 403
     assert (await ask(app, "GET", path, [("X-API-Key", deployment.operator_key)])).status == 200
     assert (await ask(app, "GET", path)).status == 401
+
+
+async def test_whoever_tries_too_often_is_told_of_no_limit_that_would_let_them_in(
+    deployment: Deployment,
+) -> None:
+    await deployment.register("nora@example.test")
+    body = b'{"email":"nora@example.test","password":"not the right one"}'
+    app = deployment.gateways[0].app
+    answers = [await ask(app, "POST", "/api/v1/login", [JSON], body) for _ in range(11)]
+    assert [answer.status for answer in answers] == [401] * 10 + [429]
+    assert answers[9].get("x-ratelimit-limit") == "60"
+    told = [answers[10].get(name) for name in ("retry-after", "x-ratelimit-limit", "x-ratelimit-remaining")]
+    assert told == ["60", "10", "0"]
+    assert "r=0" in (answers[10].get("ratelimit") or "")
