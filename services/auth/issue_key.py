@@ -61,6 +61,7 @@ async def issue_key(
         created_at=at,
         expires_at=expires_at,
         origin=origin,
+        made_by=by.key_id,
     )
     facts = {
         "name": name,

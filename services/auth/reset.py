@@ -9,7 +9,7 @@ from services.auth.audit import Actor, record_audit
 from services.auth.emails import parse_email
 from services.auth.passwords import PasswordHashes, parse_password
 from services.auth.store.accounts import lock_account, mark_email_verified, set_password
-from services.auth.store.api_keys import get_key_status
+from services.auth.store.api_keys import get_key_status, mark_keys_unproven
 from services.auth.store.mails import insert_mail
 from services.auth.store.password_links import is_live_link, take_link
 from services.auth.store.sessions import delete_sessions
@@ -69,7 +69,8 @@ class PasswordReset:
     async def confirm(self, *, token: str, new_password: str, client: str | None) -> ResetDone:
         """Set the password of the account that the link was sent to, and end its sessions.
 
-        Whoever has the link reads the mail of the address, so that it counts as verified.
+        Whoever has the link reads the mail of the address, so that it counts as verified. Where nobody had
+        shown that before, the keys may be a stranger's: they stay valid, and are marked (see `join`).
 
         Raises:
             InvalidFieldError: the password is not accepted; the link stays as it is.
@@ -92,9 +93,11 @@ class PasswordReset:
             account_id = await take_link(connection, digest, now)
             if account_id is None:
                 raise MalformedRequestError(DEAD_LINK)
-            await lock_account(connection, account_id)
+            account = await lock_account(connection, account_id)
             await set_password(connection, account_id, password_hash)
-            await mark_email_verified(connection, account_id, now)
+            if account.email_verified_at is None:
+                await mark_keys_unproven(connection, account_id)
+                await mark_email_verified(connection, account_id, now)
             ended = await delete_sessions(connection, account_id)
             keys = await get_key_status(connection, account_id, now)
             by = Actor("account", account_id, client=client)

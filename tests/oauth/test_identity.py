@@ -127,6 +127,52 @@ async def test_a_verified_account_is_joined_and_keeps_what_it_has(street: Street
     assert (await street.post_json("/api/v1/login", body)).status == 200
 
 
+async def test_a_reset_leaves_a_strangers_keys_and_joining_ends_them_and_all_that_they_made(
+    street: Street,
+) -> None:
+    """A stranger registered the address; its owner resets the password by mail, and comes by Google later."""
+    auth = street.auth
+    account_id, planted = await street.register("pia@example.test")
+    link = await auth.get_reset_token("pia@example.test")
+    done = await street.post_json(
+        "/api/v1/password-reset/confirm", {"token": link, "new_password": "pias own battery"}
+    )
+    assert done.json["api_keys_still_valid"] == 1
+    assert await street.key_status(planted) == 200
+
+    async def make(key: str, path: str = "", body: str = '{"scopes":["read","admin"]}') -> str:
+        headers = [JSON, ("X-API-Key", key)]
+        answer = await ask(street.gateways[0], "POST", f"/api/v1/keys{path}", headers, body.encode())
+        assert answer.status == 201, answer.body
+        made: str = answer.json["api_key"]
+        return made
+
+    body = {"email": "pia@example.test", "password": "pias own battery"}
+    logged_in = (await street.post_json("/api/v1/login", body)).json["api_key"]
+    own = await make(logged_in)
+    stolen = [planted, await make(planted)]
+    stolen.append(await make(stolen[1]))
+    found = await auth.verify(own)
+    assert found is not None
+    stolen.append(await make(planted, f"/{found.key_id}/rotate", '{"grace_seconds":60}'))
+    owned = [logged_in, own, await make(logged_in)]
+
+    pia = await street.enter(PIA)
+    me = await street.account_of(pia)
+    assert (me["account_id"], me["has_password"]) == (account_id, True)
+    assert [await street.key_status(key) for key in owned] == [200] * 3
+    for key in stolen:
+        assert await auth.verify(key) is None
+    entry = (await pia.get("/api/v1/audit?action=account.reclaimed")).json["entries"][0]
+    assert (entry["before"], entry["after"]) == ({"unproven_keys": 4}, {"unproven_keys": 0})
+    # The next one who joins ends nothing more, and so does a reset of an address that was verified before.
+    await street.enter(on_github(9, ("pia@example.test", True, True)), "github")
+    link = await auth.get_reset_token("pia@example.test")
+    assert (await auth.confirm_reset(link, "another battery of hers")).status_code == 200
+    await street.enter({"sub": "g-9", "email": "pia@example.test", "email_verified": True})
+    assert [await street.key_status(key) for key in owned] == [200] * 3
+
+
 async def test_somebody_is_known_again_by_the_subject_whatever_became_of_the_address(street: Street) -> None:
     """Case P18 (e): also when the address is another account's now, or is not verified any more."""
     account_id = (await street.account_of(await street.enter(PIA)))["account_id"]

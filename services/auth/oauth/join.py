@@ -3,11 +3,14 @@
 By provider and subject they are known again, whatever has become of their address. Whoever comes for the
 first time joins the account of an address that the provider has checked, if there is one. Had nobody ever
 shown to read mail to that account's address, it may be a stranger's who registered it: then whatever could
-open the account until now ends.
+open the account until now ends. Had somebody shown it by resetting the password, the keys of the time before,
+and those made by them, may still be the stranger's: then these end.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from services.auth.announce import note_change
 from services.auth.api_keys import CUSTOMER_SCOPES
@@ -23,7 +26,7 @@ from services.auth.store.accounts import (
     mark_email_verified,
     remove_password,
 )
-from services.auth.store.api_keys import revoke_all_keys
+from services.auth.store.api_keys import revoke_all_keys, revoke_unproven_keys
 from services.auth.store.identities import find_identity, insert_identity
 from services.auth.store.outbox import OutboxEvent
 from services.auth.store.sessions import delete_sessions
@@ -68,7 +71,7 @@ async def join_account(connection: Connection, who: Identity, client: str | None
     by = Actor("account", account.account_id, client=client)
     await _link(connection, by, who, account, at)
     if account.email_verified_at is not None:
-        return Joined(account, None, [])
+        return Joined(account, None, await _end_unproven_keys(connection, by, account, at))
     ended = await _end_all_access(connection, by, account, at)
     return await _with_first_key(connection, by, account, at, [ended])
 
@@ -106,19 +109,37 @@ async def _end_all_access(connection: Connection, by: Actor, account: Account, a
     had_password = await remove_password(connection, account_id)
     sessions = await delete_sessions(connection, account_id)
     revoked = await revoke_all_keys(connection, account_id, at)
+    ended = {"password": had_password, "sessions": sessions, "keys": len(revoked)}
+    await _record_reclaiming(connection, by, at, revoked, ended)
+    await mark_email_verified(connection, account_id, at)
+    return await note_change(connection, account_id, at)
+
+
+async def _end_unproven_keys(
+    connection: Connection, by: Actor, account: Account, at: datetime
+) -> list[OutboxEvent]:
+    revoked = await revoke_unproven_keys(connection, account.account_id, at)
+    if not revoked:
+        return []
+    await _record_reclaiming(connection, by, at, revoked, {"unproven_keys": len(revoked)})
+    return [await note_change(connection, account.account_id, at)]
+
+
+async def _record_reclaiming(
+    connection: Connection, by: Actor, at: datetime, revoked: Sequence[UUID], ended: Mapping[str, int]
+) -> None:
+    assert by.account_id is not None  # noqa: S101 - whoever joins an account is its owner
     for key_id in revoked:
-        await record_audit(connection, by, "key.revoked", account_id=account_id, at=at, target_id=key_id)
+        await record_audit(connection, by, "key.revoked", account_id=by.account_id, at=at, target_id=key_id)
     await record_audit(
         connection,
         by,
         "account.reclaimed",
-        account_id=account_id,
+        account_id=by.account_id,
         at=at,
-        before={"password": had_password, "sessions": sessions, "keys": len(revoked)},
-        after={"password": False, "sessions": 0, "keys": 0},
+        before=ended,
+        after={name: type(value)(0) for name, value in ended.items()},
     )
-    await mark_email_verified(connection, account_id, at)
-    return await note_change(connection, account_id, at)
 
 
 async def _with_first_key(

@@ -14,8 +14,9 @@ Origin = Literal["first", "login", "made"]
 
 INSERT_API_KEY: Final = """
 INSERT INTO auth.api_keys
-    (account_id, key_id, key_sha256, prefix, name, scopes, created_at, expires_at, origin)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    (account_id, key_id, key_sha256, prefix, name, scopes, created_at, expires_at, origin, unproven)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce(
+    (SELECT unproven FROM auth.api_keys WHERE account_id = $1 AND key_id = $10), false))
 """
 
 
@@ -31,8 +32,9 @@ async def insert_api_key(
     created_at: datetime,
     expires_at: datetime | None = None,
     origin: Origin = "made",
+    made_by: UUID | None = None,
 ) -> None:
-    """Add a key; `expires_at` None is never."""
+    """Add a key; `expires_at` None is never. What an unproven key of the account makes is unproven too."""
     await connection.execute(
         INSERT_API_KEY,
         account_id,
@@ -44,6 +46,7 @@ async def insert_api_key(
         created_at,
         expires_at,
         origin,
+        made_by,
     )
 
 
@@ -217,6 +220,24 @@ async def revoke_older_keys(
 ) -> list[UUID]:
     """Revoke an account's keys of one origin but for the newest ones; tells which. The account is locked."""
     rows = await connection.fetch(REVOKE_OLDER_KEYS, account_id, origin, keep, at)
+    return [row["key_id"] for row in rows]
+
+
+async def mark_keys_unproven(connection: Connection, account_id: UUID) -> None:
+    """Remember which keys may be those of whoever registered the address of somebody else."""
+    await connection.execute("UPDATE auth.api_keys SET unproven = true WHERE account_id = $1", account_id)
+
+
+REVOKE_UNPROVEN_KEYS: Final = """
+UPDATE auth.api_keys SET revoked_at = $2
+WHERE account_id = $1 AND unproven AND revoked_at IS NULL
+RETURNING key_id
+"""
+
+
+async def revoke_unproven_keys(connection: Connection, account_id: UUID, at: datetime) -> list[UUID]:
+    """Revoke the keys that were marked, and those made by them; tells which. The account is locked."""
+    rows = await connection.fetch(REVOKE_UNPROVEN_KEYS, account_id, at)
     return [row["key_id"] for row in rows]
 
 
