@@ -20,14 +20,19 @@ MAX_BYTES = 1024
 _T = TypeVar("_T")
 
 
-def parse_password(text: str) -> str:
+def parse_password(text: str, address: str | None = None) -> str:
     """Normalise a password to NFC, so that a letter typed in either composition is the same, and check it.
 
-    There are no rules of composition, and common ones are refused (NIST SP 800-63B, section 3.1.1.2). Nothing
-    is ever cut off.
+    There are no rules of composition. Common ones are refused, and those that anybody would try first: one
+    character over and over, blanks, the account's own address (NIST SP 800-63B, section 3.1.1.2). Nothing is
+    ever cut off.
+
+    Args:
+        text: as it was typed.
+        address: of the account, where it is known.
 
     Raises:
-        ValueError: it is too short, too long, common or has a NUL; the message does not repeat it.
+        ValueError: it is too short, too long, one of these or has a NUL; the message does not repeat it.
     """
     password = normalize("NFC", text)
     if "\0" in password:
@@ -38,7 +43,17 @@ def parse_password(text: str) -> str:
         raise ValueError(f"must have at most {MAX_BYTES} bytes in UTF-8.")
     if is_common(password):
         raise ValueError("must not be one of the most common passwords.")
+    if password.isspace():
+        raise ValueError("must not be blanks alone.")
+    if len(set(password)) == 1:
+        raise ValueError("must not be one character over and over.")
+    if address is not None and password.casefold() in _parts(normalize("NFC", address).casefold()):
+        raise ValueError("must not be the email address, or the part of it before the @.")
     return password
+
+
+def _parts(address: str) -> tuple[str, str]:
+    return address, address.rpartition("@")[0]
 
 
 class PasswordHashes:

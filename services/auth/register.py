@@ -1,6 +1,7 @@
 """Open an account: its row, its first key and the event of both, in one transaction."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from services.auth.announce import KeyChanges
@@ -65,7 +66,8 @@ class Registration:
         """
         faults: list[Fault] = []
         address = attempt("email", parse_email, email, faults)
-        secret = attempt("password", parse_password, password, faults)
+        known = None if address is None else address.address
+        secret = attempt("password", partial(parse_password, address=known), password, faults)
         organization = attempt("organization", parse_text, organization, faults)
         if address is None or secret is None or faults:
             raise InvalidFieldError.all(faults)

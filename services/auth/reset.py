@@ -79,10 +79,7 @@ class PasswordReset:
             UnavailableError: the database is away, or too many passwords are being hashed.
         """
         await self._throttle.count_client("password-reset-confirm", client or "")
-        try:
-            secret = parse_password(new_password)
-        except ValueError as error:
-            raise InvalidFieldError.of("new_password", str(error)) from None
+        secret = _parse(new_password)
         digest = hashlib.sha256(token.encode()).digest()
         async with self._database.connection() as connection:
             if not await is_live_link(connection, digest, self._clock.now()):
@@ -94,6 +91,7 @@ class PasswordReset:
             if account_id is None:
                 raise MalformedRequestError(DEAD_LINK)
             account = await lock_account(connection, account_id)
+            _parse(new_password, account.email)
             await set_password(connection, account_id, password_hash)
             if account.email_verified_at is None:
                 await mark_keys_unproven(connection, account_id)
@@ -112,3 +110,10 @@ class PasswordReset:
             event = await note_change(connection, account_id, now)
         await self._changes.publish(event)
         return ResetDone(ended, keys.live)
+
+
+def _parse(password: str, address: str | None = None) -> str:
+    try:
+        return parse_password(password, address)
+    except ValueError as error:
+        raise InvalidFieldError.of("new_password", str(error)) from None
