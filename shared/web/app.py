@@ -1,6 +1,7 @@
 """One way to build a service's HTTP application: problems, principals and the OpenAPI document included."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,8 @@ from shared.web.schemas import RawSchemaPlugin
 OPENAPI_PATH = "/internal/openapi.json"
 
 _log = logging.getLogger(__name__)
+
+_MISSING = re.compile(r"Missing required \w+ parameter '([^']+)'")
 
 _BY_STATUS: dict[int, type[LLMRingError]] = {
     400: errors.MalformedRequestError,
@@ -133,7 +136,7 @@ def answer_exception(request: ASGIConnection[Any, Any, Any, Any], error: Excepti
 def typed_error(error: Exception) -> LLMRingError:
     """Translate one of Litestar's own errors; anything else is an internal error."""
     if isinstance(error, ValidationException):
-        return InvalidFieldError.all(list(_faults(error)) or [Fault("body", str(error.detail))])
+        return InvalidFieldError.all(list(_faults(error)) or [_only_fault(str(error.detail))])
     if isinstance(error, RecursionError):
         return errors.MalformedRequestError("The body is nested too deeply.")
     if isinstance(error, UnicodeDecodeError):
@@ -153,6 +156,12 @@ def _faults(error: ValidationException) -> Sequence[Fault]:
         for item in extra
         if isinstance(item, dict)
     ]
+
+
+def _only_fault(detail: str) -> Fault:
+    """Litestar looks for required parameters before anything else, and has one that is missing in words alone."""
+    missing = _MISSING.match(detail)
+    return Fault("body", detail) if missing is None else Fault(missing[1], "is required.")
 
 
 def _fault(key: str, message: str) -> Fault:

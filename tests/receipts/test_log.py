@@ -144,6 +144,9 @@ async def test_any_two_sizes_are_proved_consistent(house: House) -> None:
         ("from=0&to=6", "to"),
         ("from=-1", "from"),
         ("from=x", "from"),
+        ("to=1", "from"),
+        ("from=&to=1", "from"),
+        ("", "from"),
     ],
 )
 async def test_sizes_that_the_log_never_had_are_refused(house: House, query: str, field: str) -> None:
@@ -151,6 +154,7 @@ async def test_sizes_that_the_log_never_had_are_refused(house: House, query: str
     with pytest.raises(InvalidFieldError) as refused:
         await house.get(f"{PATH}/consistency?{query}", account=None)
     assert [fault.field for fault in refused.value.faults] == [field]
+    assert "path" not in refused.value.detail
 
 
 async def test_tiles_are_the_hashes_of_the_tree_for_ever(house: House) -> None:
