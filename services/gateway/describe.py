@@ -53,8 +53,11 @@ def merge_documents(documents: Mapping[str, Json], routes: RouteTable, *, versio
     }
 
 
-def list_methods(document: Json, path: str) -> tuple[str, ...]:
-    """The methods that a document has on a path, in capitals, with HEAD and OPTIONS; none if it has none."""
+def list_methods(document: Json, path: str, routes: RouteTable) -> tuple[str, ...]:
+    """The methods that a document has on a path, in capitals, with OPTIONS; none if it has none.
+
+    With HEAD as well where that is asked as GET.
+    """
     methods: set[str] = set()
     segments = path.split("/")
     paths: Json = document["paths"]
@@ -68,7 +71,8 @@ def list_methods(document: Json, path: str) -> tuple[str, ...]:
         methods |= {method.upper() for method in _METHODS if method in item}
     if not methods:
         return ()
-    if "GET" in methods:
+    target = routes.find_target(path.encode(), path)
+    if "GET" in methods and (target is None or target.head_as_get):
         methods.add("HEAD")
     return tuple(sorted(methods | {"OPTIONS"}))
 

@@ -68,7 +68,7 @@ class Document:
             UnavailableError: a service has never been heard.
         """
         await self._refresh()
-        return list_methods(self._merged, path)
+        return list_methods(self._merged, path, self._routes)
 
     async def _refresh(self) -> None:
         if self._clock.now().timestamp() < self._good_until:

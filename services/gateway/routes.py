@@ -31,7 +31,7 @@ class Row(NamedTuple):
     """One line of the table.
 
     Attributes:
-        path: matched exactly, with or without a slash at the end.
+        path: matched exactly, with or without a slash at the end. Of two rows the later one rules.
         below: whether everything under it goes the same way.
         open_to: methods for which a key is optional although `access` says required.
         head_as_get: HEAD is asked as GET and the body left out, so that no service has to care; False where
@@ -81,6 +81,7 @@ ROWS: Final = (
     Row("/api/v1/cli/register", "auth", Access.IGNORED),
     Row("/api/v1/login", "auth", Access.IGNORED),
     Row("/api/v1/auth/login", "auth", Access.IGNORED, below=True, head_as_get=False),
+    Row("/api/v1/auth/login", "auth", Access.IGNORED),  # the path itself only lists: a later row rules it
     Row("/api/v1/auth/callback", "auth", Access.IGNORED, below=True, head_as_get=False),
     Row("/api/v1/auth/retrieve-api-key", "auth", Access.REQUIRED, head_as_get=False, with_opener=True),
     Row("/api/v1/password-reset", "auth", Access.IGNORED),

@@ -159,7 +159,7 @@ def _faults(error: ValidationException) -> Sequence[Fault]:
 
 
 def _only_fault(detail: str) -> Fault:
-    """Litestar looks for required parameters before anything else, and has one that is missing in words alone."""
+    """Litestar looks for required parameters first, and says in words alone which one is missing."""
     missing = _MISSING.match(detail)
     return Fault("body", detail) if missing is None else Fault(missing[1], "is required.")
 

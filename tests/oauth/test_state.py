@@ -4,6 +4,8 @@ import asyncio
 from datetime import timedelta
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import pytest
+
 from services.auth.oauth.log_in import FLOW_LASTS
 from tests.gateway.visitor import Answer, ask
 from tests.oauth.conftest import ORIGIN, SESSION, Browser, Street
@@ -177,3 +179,25 @@ async def test_a_provider_that_is_unknown_or_not_set_up_is_not_there(street: Str
     for method in ("POST", "HEAD", "PUT"):
         assert await status("/api/v1/auth/login/google", method) == 405
         assert await status("/api/v1/auth/callback/google", method) == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/api/v1/auth/login", "GET, HEAD, OPTIONS"),
+        ("/api/v1/auth/login/google", "GET, OPTIONS"),
+        ("/api/v1/auth/callback/google", "GET, OPTIONS"),
+        ("/api/v1/auth/retrieve-api-key", "GET, OPTIONS, POST"),
+        ("/api/v1/auth/me", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_head_begins_and_spends_nothing_and_options_says_where_it_works(
+    street: Street, path: str, allow: str
+) -> None:
+    browser = await street.enter({"sub": "g-1", "email": "nora@example.test", "email_verified": True})
+    answer = await browser.get(path, method="OPTIONS")
+    assert (answer.status, answer.get("allow")) == (204, allow)
+    answer = await browser.get(path, method="HEAD")
+    assert answer.status == (200 if "HEAD" in allow else 405)
+    assert await street.auth.count("login_flows") == 0
+    assert (await browser.post("/api/v1/auth/retrieve-api-key")).status == 200
