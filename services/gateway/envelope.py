@@ -54,7 +54,7 @@ _DESCRIPTIONS: Final = {
     "405": "The path has no such method.",
     "409": "It contradicts what is there.",
     "413": "The body is too large.",
-    "415": "The body is not JSON.",
+    "415": "The body is not JSON, or is compressed.",
     "422": "A field is wrong; `errors` names it.",
     "429": "Too many requests, or the month's quota is used up.",
     "500": "An error of ours.",

@@ -2,7 +2,14 @@
 
 from typing import Final
 
-from services.gateway.requests import API_KEY, AUTHORIZATION, CONTENT_TYPE, has_body, is_json
+from services.gateway.requests import (
+    API_KEY,
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    has_body,
+    is_json,
+)
 from shared.errors import UnauthenticatedError, UnsupportedMediaTypeError
 
 NO_KEY: Final = "An API key is required: send it as X-API-Key, or as Authorization: Bearer."
@@ -10,6 +17,7 @@ NO_KEY: Final = "An API key is required: send it as X-API-Key, or as Authorizati
 _PREFIX: Final = b"llmr_pk_"
 _MAX_KEY_CHARS: Final = 255
 _KEY_CHARS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+_AS_IT_IS: Final = frozenset((b"", b"identity"))
 _WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -42,11 +50,17 @@ def is_key_text(key: bytes) -> bool:
 
 
 def require_json(method: str, found: list[bytes | None], *, is_expected: bool) -> None:
-    """Let a body pass only if it claims to be JSON where that is expected, or claims nothing.
+    """Let a body pass only if it is sent as it is, and claims to be JSON where that is expected, or nothing.
 
     Raises:
-        UnsupportedMediaTypeError: it claims to be something else, as with curl's default form type.
+        UnsupportedMediaTypeError: it is compressed, which nobody behind would see; or it claims to be
+            something else, as with curl's default form type.
     """
+    encoding = found[CONTENT_ENCODING]
+    if encoding is not None and encoding.strip().lower() not in _AS_IT_IS and has_body(found):
+        raise UnsupportedMediaTypeError(
+            f"The body must be sent as it is, without Content-Encoding: {encoding.decode('latin-1')[:64]}."
+        )
     content_type = found[CONTENT_TYPE]
     if not is_expected or content_type is None or method not in _WITH_BODY:
         return

@@ -28,8 +28,9 @@ CONTENT_TYPE: Final = 9
 CONTENT_LENGTH: Final = 10
 TRANSFER_ENCODING: Final = 11
 ORIGIN: Final = 12
+CONTENT_ENCODING: Final = 13
 
-_PLACES: Final = 13
+_PLACES: Final = 14
 _FIRST_KEPT: Final = CONTENT_TYPE
 _DROPPED: Final = -1
 
@@ -46,6 +47,7 @@ _PLACE: Final[dict[bytes, int]] = {
     b"cookie": COOKIE,
     b"content-type": CONTENT_TYPE,
     b"content-length": CONTENT_LENGTH,
+    b"content-encoding": CONTENT_ENCODING,
     b"transfer-encoding": TRANSFER_ENCODING,
     b"origin": ORIGIN,
 } | dict.fromkeys(

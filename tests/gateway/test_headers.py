@@ -228,6 +228,34 @@ async def test_a_body_is_json_or_says_nothing(house: House, content_type: str, s
     assert (await house.ask("POST", "/api/v1/log", *headers, body=LOG)).status == status
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "GZIP", "identity, gzip", "x" * 5000, "\xff"])
+async def test_a_body_that_is_compressed_is_refused_on_every_path(house: House, coding: str) -> None:
+    key = ("X-API-Key", house.new_key(requests_per_minute=None))
+    for method, path, content_type in (
+        ("POST", "/api/v1/log", "application/json"),
+        ("POST", "/api/v1/logs/import", "application/x-ndjson"),
+        ("POST", "/api/v1/receipts/cosignatures", "text/plain"),
+        ("POST", "/api/v1/register", "application/json"),
+        ("PATCH", "/api/v1/keys/x", "application/json"),
+        ("DELETE", "/api/v1/keys/x", "application/json"),
+    ):
+        headers = [key, ("Content-Type", content_type), ("Content-Encoding", coding)]
+        answer = await house.ask(method, path, *headers, body=LOG)
+        assert answer.status == 415, path
+        assert "Content-Encoding" in answer.json["detail"]
+        assert len(answer.json["detail"]) < 200
+    assert not any(service.requests for service in house.services.values())
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+async def test_a_body_that_is_sent_as_it_is_may_say_so(house: House, coding: str) -> None:
+    key = ("X-API-Key", house.new_key())
+    encoding = ("Content-Encoding", coding)
+    assert (await house.ask("POST", "/api/v1/log", key, encoding, body=LOG)).status == 200
+    # Without a body nothing is encoded.
+    assert (await house.ask("GET", "/api/v1/stats", key, ("Content-Encoding", "gzip"))).status == 200
+
+
 async def test_a_signed_note_is_plain_text(house: House) -> None:
     headers = [("Content-Type", "text/plain; charset=utf-8")]
     path = "/api/v1/receipts/cosignatures"
