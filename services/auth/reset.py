@@ -85,12 +85,12 @@ class PasswordReset:
             if not await is_live_link(connection, digest, self._clock.now()):
                 raise MalformedRequestError(DEAD_LINK)
         password_hash = await self._passwords.hash(secret)
-        now = self._clock.now()
         async with self._database.transaction() as connection:
-            account_id = await take_link(connection, digest, now)
+            account_id = await take_link(connection, digest, self._clock.now())
             if account_id is None:
                 raise MalformedRequestError(DEAD_LINK)
             account = await lock_account(connection, account_id)
+            now = self._clock.now()  # later than all that was done until now by what ends here
             _parse(new_password, account.email)
             await set_password(connection, account_id, password_hash)
             if account.email_verified_at is None:

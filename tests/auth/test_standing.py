@@ -94,7 +94,7 @@ async def test_a_key_that_has_ended_meanwhile_does_nothing_more(
     async def reclaim() -> None:
         async with auth.database.transaction() as connection:
             who = Identity("google", "g-1", "nora@example.test")
-            await join_account(connection, who, None, auth.clock.now())
+            await join_account(connection, who, None, auth.clock)
 
     async def expire() -> None:
         auth.clock.at += timedelta(hours=1)

@@ -30,6 +30,7 @@ from services.auth.store.api_keys import revoke_all_keys, revoke_unproven_keys
 from services.auth.store.identities import find_identity, insert_identity
 from services.auth.store.outbox import OutboxEvent
 from services.auth.store.sessions import delete_sessions
+from shared.clock import Clock
 from shared.errors import EmailNotVerifiedError, ForbiddenError
 from shared.postgres import Connection
 
@@ -46,14 +47,14 @@ class Joined(NamedTuple):
     events: list[OutboxEvent]
 
 
-async def join_account(connection: Connection, who: Identity, client: str | None, at: datetime) -> Joined:
+async def join_account(connection: Connection, who: Identity, client: str | None, clock: Clock) -> Joined:
     """Find or open the account, which is locked then.
 
     Args:
         connection: in a transaction.
         who: by the provider.
         client: the address that the request came from.
-        at: now.
+        clock: tells when, once the account is locked: later than all that was done by what ends here.
 
     Raises:
         EmailNotVerifiedError: they are new, and the provider tells no address that it has checked.
@@ -66,8 +67,9 @@ async def join_account(connection: Connection, who: Identity, client: str | None
     email = _address_of(who)
     found = await find_account_by_email(connection, email.key)
     if found is None:
-        return await _open(connection, who, email, client, at)
+        return await _open(connection, who, email, client, clock.now())
     account = _usable(await lock_account(connection, found.account_id))
+    at = clock.now()
     by = Actor("account", account.account_id, client=client)
     await _link(connection, by, who, account, at)
     if account.email_verified_at is not None:

@@ -205,9 +205,9 @@ class OAuthLogin:
         raise UnavailableError("Several logins of the same person are under way.")
 
     async def _store(self, who: Identity, client: str | None) -> tuple[Joined, NewSession]:
-        now = self._clock.now()
         async with self._database.transaction() as connection:
-            joined = await join_account(connection, who, client, now)
+            joined = await join_account(connection, who, client, self._clock)
+            now = self._clock.now()
             account_id = joined.account.account_id
             session = await self._sessions.open(
                 connection, Actor("account", account_id, client=client), account_id
