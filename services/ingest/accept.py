@@ -7,20 +7,20 @@ recomputes it from the registry version that is written into the event.
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from services.ingest.claim import Claims, KeyedRecord, Settled
+from services.ingest.outcome import Accepted, Prepared, is_own, outcome_of
 from services.ingest.quota import Quotas
 from services.ingest.quota_counter import Item
 from services.ingest.watermark import Watermark
-from shared.clock import Clock, rfc3339
+from shared.clock import Clock
 from shared.contracts.keys import Principal
 from shared.contracts.topics import USAGE_LOGGED
-from shared.contracts.usage import MAX_LOG_BODY_BYTES, LogAnswer, UsageLogged, answer_lines, as_number
-from shared.errors import ConflictError, InvalidFieldError, LLMRingError, TooLargeError, UnavailableError
+from shared.contracts.usage import MAX_LOG_BODY_BYTES
+from shared.errors import LLMRingError, TooLargeError, UnavailableError
 from shared.event_log.port import EventLog, Headers
 from shared.event_log.traces import append_traced
 from shared.ids import keyed_log_id, uuid7
@@ -41,28 +41,6 @@ _BY_CONTENT = "content:"
 """Begins the idempotency key of an imported record that had none."""
 
 _event_encoder = msgspec.json.Encoder()
-_event_decoder = msgspec.json.Decoder(UsageLogged)
-_answer_encoder = msgspec.json.Encoder()
-
-
-class Accepted(NamedTuple):
-    """One record that is durable, as it was recorded first."""
-
-    event: UsageLogged
-    replayed: bool
-
-    @property
-    def answer(self) -> bytes:
-        """The JSON that its caller is told, the same at every replay."""
-        return encode_answer(self.event)
-
-
-class Prepared(NamedTuple):
-    """One record that was checked and priced, and is not yet durable."""
-
-    event: UsageLogged
-    value: bytes
-    digest: bytes | None
 
 
 class Acceptance:
@@ -234,7 +212,7 @@ class Acceptance:
             passed = await self._append(principal, values, headers)
             refused = {item for (item, _), each in zip(values, passed, strict=True) if item and not each}
             await self._release(
-                [first[log_id] for log_id in refused if _is_own(settled[log_id], first[log_id])]
+                [first[log_id] for log_id in refused if is_own(settled[log_id], first[log_id])]
             )
         unkeyed = iter(passed)
         outcomes: list[Accepted | LLMRingError] = []
@@ -245,7 +223,7 @@ class Acceptance:
                 outcomes.append(accepted if next(unkeyed) else self._refusal(principal))
                 continue
             log_id = each.event.log_id
-            outcome = _keyed_outcome(each, settled[log_id], again=log_id in seen)
+            outcome = outcome_of(each, settled[log_id], again=log_id in seen)
             if isinstance(outcome, Accepted) and log_id in refused:
                 outcome = self._refusal(principal)
             outcomes.append(outcome)
@@ -289,36 +267,3 @@ class Acceptance:
         key = str(account_id).encode()
         positions = await append_traced(self._event_log, USAGE_LOGGED, key, values, headers)
         await self._watermark.accepted(account_id, positions[-1])
-
-
-def _is_own(settled: Settled | ConflictError, record: KeyedRecord) -> bool:
-    """Whether a key was claimed just now, for this record."""
-    return isinstance(settled, Settled) and not settled.replayed and settled.event == record.event
-
-
-def _keyed_outcome(
-    record: Prepared, settled: Settled | ConflictError, *, again: bool
-) -> Accepted | LLMRingError:
-    """What came of a record whose key stands for `settled`; `again`: a second one of its batch."""
-    if isinstance(settled, ConflictError):
-        return settled
-    if settled.digest == record.digest:
-        event = record.event if settled.event == record.value else _event_decoder.decode(settled.event)
-        return Accepted(event, replayed=settled.replayed or again)
-    if settled.replayed:
-        return InvalidFieldError.of("idempotency_key", "was used before with another body")
-    return ConflictError("Another record of this batch has the same idempotency_key and another body.")
-
-
-def encode_answer(event: UsageLogged) -> bytes:
-    """The JSON that answers for an accepted record, the same at every replay."""
-    return _answer_encoder.encode(
-        LogAnswer(
-            log_id=event.log_id,
-            cost=as_number(event.cost),
-            timestamp=rfc3339(event.occurred_at),
-            cost_status=event.cost_status,
-            registry_version=event.registry_version,
-            cost_breakdown=answer_lines(event.cost_breakdown),
-        )
-    )

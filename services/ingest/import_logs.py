@@ -12,8 +12,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-from services.ingest.accept import Acceptance, Accepted
+from services.ingest.accept import Acceptance
 from services.ingest.lines import Line, Splitter
+from services.ingest.outcome import Accepted
 from shared.contracts.keys import Principal
 from shared.errors import LLMRingError, MalformedRequestError
 from shared.event_log.port import Headers

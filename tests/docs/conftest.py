@@ -57,7 +57,7 @@ def set_stage() -> Iterator[StageMaker]:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("LLMRING_")},
             "HOME": str(folder),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'client' / 'src'}",
             "PYTHONWARNINGS": "ignore",
         }
         if with_account:

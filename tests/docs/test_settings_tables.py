@@ -13,7 +13,9 @@ FIELDS = {f"LLMRING_{field.name.upper()}": field for field in msgspec.structs.fi
 OF_OTHERS = {
     "LLMRING_SERVER_URL",  # the published client's
     "LLMRING_API_KEY",  # likewise
-    "LLMRING_API_URL",  # of the commands that talk to a server
+    "LLMRING_API_URL",  # of the commands that talk to a server, and of the client
+    "LLMRING_API_CACHE_DIR",  # of the client, which tests/client/test_page.py looks at
+    "LLMRING_API_STATE_DIR",  # likewise
 }
 
 

@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from services.ingest.accept import Acceptance, Accepted
+from services.ingest.accept import Acceptance
 from services.ingest.import_logs import Imported, import_logs
+from services.ingest.outcome import Accepted
 from shared.contracts.keys import Principal
 from shared.errors import LLMRingError, QuotaExceededError, UnsupportedMediaTypeError
 from shared.event_log.port import Headers

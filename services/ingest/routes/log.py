@@ -17,7 +17,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import HeaderParameter
 from litestar.types import Receive, Scope, Send
 
-from services.ingest.accept import Acceptance, Accepted
+from services.ingest.accept import Acceptance
+from services.ingest.outcome import Accepted
 from services.ingest.routes.documents import ImportOperation
 from services.ingest.routes.import_logs import answer_import
 from shared.contracts.keys import SCOPE_LOG, Principal
