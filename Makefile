@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-proofs bench-receipts bench-telemetry bench-gateway chaos chaos-short faults openapi-check kills lock clean
+.PHONY: help run install test check format bench bench-stats bench-registry bench-production bench-proofs bench-receipts bench-telemetry bench-gateway bench-import chaos chaos-short faults openapi-check kills lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ bench-proofs: $(VENV)/.installed-dev ## Measure proofs from a receipts' log of t
 bench-gateway: $(VENV)/.installed-dev ## Measure what authentication and limits cost, and limits while Redis is away
 	$(BIN)/python -m bench.gateway_cost
 	$(BIN)/python -m bench.limits_without_redis
+
+bench-import: $(VENV)/.installed-dev ## Measure an import of a million records, killed and resumed in the middle
+	$(BIN)/python -m bench.import_million
 
 bench-telemetry: $(VENV)/.installed-dev ## Measure what metrics and traces cost
 	$(BIN)/python -m bench.telemetry_overhead

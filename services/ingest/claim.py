@@ -63,9 +63,18 @@ class Settled(NamedTuple):
     stored: bool
 
 
-class _InFlight(NamedTuple):
-    digest: bytes
-    done: asyncio.Event
+class _InFlight:
+    """A key that is held; `done` is there once somebody waits for it."""
+
+    __slots__ = ("digest", "done")
+
+    def __init__(self, digest: bytes) -> None:
+        self.digest = digest
+        self.done: asyncio.Event | None = None
+
+    def end(self) -> None:
+        if self.done is not None:
+            self.done.set()
 
 
 class Claims:
@@ -104,7 +113,8 @@ class Claims:
         try:
             # In one order, so that two batches cannot wait for each other.
             for record in sorted(records, key=lambda each: each.log_id.int):
-                if await self._enter(record):
+                if (record.account_id, record.log_id) not in self._in_flight or await self._is_free(record):
+                    self._in_flight[record.account_id, record.log_id] = _InFlight(record.digest)
                     held.append(record)
                 else:
                     outcomes[record.log_id] = ConflictError(
@@ -115,7 +125,7 @@ class Claims:
             yield outcomes
         finally:
             for record in held:
-                self._in_flight.pop((record.account_id, record.log_id)).done.set()
+                self._in_flight.pop((record.account_id, record.log_id)).end()
 
     async def release(self, records: Sequence[KeyedRecord]) -> None:
         """Free keys that are held and were claimed just now: their records were not accepted after all.
@@ -130,13 +140,13 @@ class Claims:
         except UnavailableError as error:
             _log.warning("%d keys of refused records stay claimed: %s", len(claims), error)
 
-    async def _enter(self, record: KeyedRecord) -> bool:
-        name = (record.account_id, record.log_id)
-        while (other := self._in_flight.get(name)) is not None:
+    async def _is_free(self, record: KeyedRecord) -> bool:
+        """Wait for others that hold the key; False where one of them does so for another body."""
+        while (other := self._in_flight.get((record.account_id, record.log_id))) is not None:
             if other.digest != record.digest:
                 return False
+            other.done = other.done or asyncio.Event()
             await other.done.wait()
-        self._in_flight[name] = _InFlight(record.digest, asyncio.Event())
         return True
 
     async def _settle_all(self, records: Sequence[KeyedRecord]) -> Sequence[Settled]:

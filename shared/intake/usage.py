@@ -69,7 +69,9 @@ def digest_of(log: UsageLog, occurred_at: datetime | None = None) -> bytes:
         occurred_at: what `parse_timestamp` made of its time, where that was done already.
     """
     cost = parse_cost(log)
-    timestamp = None if log.timestamp is None else rfc3339(occurred_at or parse_rfc3339(log.timestamp))
+    timestamp = log.timestamp
+    if timestamp is not None and not _is_as_we_write(timestamp):
+        timestamp = rfc3339(occurred_at or parse_rfc3339(timestamp))
     metadata = None if log.metadata in (ABSENT, NULL) else msgspec.json.decode(log.metadata)
     said = msgspec.structs.asdict(log) | {
         "idempotency_key": None,
@@ -81,6 +83,11 @@ def digest_of(log: UsageLog, occurred_at: datetime | None = None) -> bytes:
     if log.reservation_id is None:
         del said["reservation_id"]
     return hashlib.sha256(_digest_encoder.encode(said)).digest()
+
+
+def _is_as_we_write(timestamp: str) -> bool:
+    """Whether a time that was read is written as `rfc3339` would: whole seconds, in UTC."""
+    return len(timestamp) == len("2026-05-03T12:00:00Z") and timestamp[10] == "T" and timestamp[-1] == "Z"
 
 
 def build_usage(

@@ -90,7 +90,8 @@ def expect_plausible(result: Result) -> None:
         assert counts[server] >= fewest, f"only {counts[server]} calls of {result.tested} to {server}"
     names = {f"{call.server}: {call.name}" for call in result.counted}
     assert names.issuperset(ALWAYS_THERE[result.tested]), names
-    # How often a client looks for more depends on time; the first look is always there. One may be missed of few.
+    # How often a client looks for more depends on time; its first look is always there. Of a few, one
+    # may be missed.
     missed = [str(outcome.fault) for outcome in result.missed]
     assert len(missed) <= max(1, len(result.outcomes) // 30), missed
     assert not any(missed_one.endswith(" #1") for missed_one in missed), missed

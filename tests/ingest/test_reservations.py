@@ -1,6 +1,7 @@
 """Reservations: what is spent and held is never more than the budget, and what came of each counts once."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,19 @@ from shared.postgres import Database
 from shared.telemetry.metrics import REGISTRY
 from tests.ingest.conftest import Way
 from tests.ingest.house import NOW, A, B, Ingest, Street
-from tests.ingest.spending import MAY, Asked, Rater, a_budget, ask, costing, crossings, get, put, spent
+from tests.ingest.spending import (
+    MAY,
+    Asked,
+    Rater,
+    a_budget,
+    ask,
+    costing,
+    crossings,
+    get,
+    new_account,
+    put,
+    spent,
+)
 from tests.ingest.test_raters import deadlocks
 
 
@@ -43,9 +56,9 @@ def decided(outcome: str) -> float:
     return REGISTRY.get_sample_value("llmring_reservations_total", {"outcome": outcome}) or 0
 
 
-async def use(ingest: Ingest) -> list[tuple[Any, Any, Any]]:
+async def use(ingest: Ingest, account: UUID = A) -> list[tuple[Any, Any, Any]]:
     """Spent, reserved and remaining of each budget."""
-    return [(each["spent"], each["reserved"], each["remaining"]) for each in await get(ingest)]
+    return [(each["spent"], each["reserved"], each["remaining"]) for each in await get(ingest, account)]
 
 
 async def test_128_callers_of_three_processes_get_exactly_what_there_is(street: Street) -> None:
@@ -267,32 +280,31 @@ async def test_a_repeat_is_the_same_reservation(street: Street) -> None:
     assert await use(ingest) == [(10, 3, 0)]
 
 
-@pytest.mark.parametrize("record_cost", ["2", "5", "0"])
-@pytest.mark.parametrize("order", ["record, settle", "settle, record", "record", "settle, expire, record"])
-async def test_the_cost_of_the_record_is_the_truth_whichever_comes_first(
-    street: Street, order: str, record_cost: str
-) -> None:
+async def test_the_cost_of_the_record_is_the_truth_whichever_comes_first(street: Street) -> None:
     ingest = await street.open_ingest()
     rater = Rater(await street.open_recorder())
-    [budget] = await put(ingest, a_budget(10))
-    name = (await ask(ingest, budget, "reserve", amount=4)).body["reservation_id"]
-    record = costing(record_cost, reservation_id=UUID(name))
-    for step in order.split(", "):
-        if step == "record":
-            for _ in range(2):
-                await rater.record(record, record)
-            assert await spent(ingest) == [Decimal(record_cost)]
-        elif step == "settle":
-            answer = (await ask(ingest, budget, "settle", reservation_id=name, cost=3)).body
-            after_record = order.startswith("record")
-            assert answer["cost"] == (Decimal(record_cost) if after_record else 3)
-            assert answer["cost_from"] == ("record" if after_record else "caller")
-        else:
-            ingest.clock.at += timedelta(hours=1)
-    assert await use(ingest) == [(Decimal(record_cost), 0, 10 - Decimal(record_cost))]
-    # A second record that names it is one like any other.
-    await rater.record(costing("1", reservation_id=UUID(name)))
-    assert await spent(ingest) == [Decimal(record_cost) + 1]
+    orders = ("record, settle", "settle, record", "record", "settle, expire, record")
+    for order, cost in itertools.product(orders, ("2", "5", "0")):
+        account = new_account()
+        [budget] = await put(ingest, a_budget(10), account=account)
+        made = await ask(ingest, budget, "reserve", account, amount=4)
+        name = made.body["reservation_id"]
+        record = costing(cost, account, reservation_id=UUID(name))
+        for step in order.split(", "):
+            if step == "record":
+                for _ in range(2):
+                    await rater.record(record, record)
+                assert await spent(ingest, account) == [Decimal(cost)], (order, cost)
+            elif step == "settle":
+                answer = (await ask(ingest, budget, "settle", account, reservation_id=name, cost=3)).body
+                expected = (Decimal(cost), "record") if order.startswith("record") else (3, "caller")
+                assert (answer["cost"], answer["cost_from"]) == expected, (order, cost)
+            else:
+                ingest.clock.at += timedelta(hours=1)
+        assert await use(ingest, account) == [(Decimal(cost), 0, 10 - Decimal(cost))], (order, cost)
+        # A second record that names it is one like any other.
+        await rater.record(costing("1", account, reservation_id=UUID(name)))
+        assert await spent(ingest, account) == [Decimal(cost) + 1], (order, cost)
 
 
 async def test_a_record_settles_its_reservation_in_every_budget_and_counts_in_the_others(
