@@ -160,7 +160,7 @@ async def test_right_logins_do_not_use_up_an_addresss_attempts(auth: Auth) -> No
     [
         ("a" * 72 + "X", "a" * 72 + "Y", 401),
         ("a" * 72 + "X", "a" * 72 + "X", 200),
-        ("\U0001f600" * 25, "\U0001f600" * 25, 200),
+        ("\U0001f600" * 25 + "!", "\U0001f600" * 25 + "!", 200),
         ("cafe\u0301-terrace", "café-terrace", 200),
         ("café-terrace", "cafe\u0301-terrace", 200),
         (PASSWORD, "a" * 150, 401),
