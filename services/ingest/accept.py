@@ -143,7 +143,7 @@ class Acceptance:
             except UnavailableError:
                 raise  # of the registry: no record can be priced now
             except LLMRingError as error:
-                outcomes.append(error)
+                outcomes.append(_without_trace(error))
         recorded = iter(await self._record(principal, prepared, headers))
         return [next(recorded) if outcome is None else outcome for outcome in outcomes]
 
@@ -267,3 +267,9 @@ class Acceptance:
         key = str(account_id).encode()
         positions = await append_traced(self._event_log, USAGE_LOGGED, key, values, headers)
         await self._watermark.accepted(account_id, positions[-1])
+
+
+def _without_trace(error: LLMRingError) -> LLMRingError:
+    """An error that is kept: its trace would keep all that was there when it was raised, itself included."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -12,6 +12,8 @@ from shared.contracts.usage import MAX_LOG_BODY_BYTES
 from shared.errors import MalformedRequestError
 
 _MOST_HELD: Final = 2 * MAX_LOG_BODY_BYTES
+_GROWTH: Final = 4
+"""A record that is not whole is looked at again when it has grown by a quarter: pieces may be bytes."""
 _SPACE: Final = " \t\r\n"
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -34,6 +36,8 @@ class Splitter:
     def __init__(self) -> None:
         self._form: _Lines | _Array | None = None
         self._beginning = b""
+        self._is_first = True
+        self._blank_lines = 0
 
     def feed(self, piece: bytes, *, is_last: bool) -> list[Line]:
         """The records that are complete now.
@@ -43,18 +47,25 @@ class Splitter:
         """
         if self._form is None:
             self._beginning += piece
-            text = self._beginning.removeprefix(_BOM).lstrip()
-            if not is_last and len(text) < len(_BOM):  # nothing yet, or half a byte order mark
+            if self._is_first:
+                if len(self._beginning) < len(_BOM) and not is_last:
+                    return []
+                self._beginning = self._beginning.removeprefix(_BOM)
+                self._is_first = False
+            begun = self._beginning.lstrip()
+            self._blank_lines += self._beginning[: len(self._beginning) - len(begun)].count(b"\n")
+            self._beginning = begun
+            if not begun and not is_last:
                 return []
-            self._form = _Array() if text.startswith(b"[") else _Lines()
-            piece, self._beginning = self._beginning.removeprefix(_BOM), b""
+            self._form = _Array() if begun.startswith(b"[") else _Lines(self._blank_lines)
+            piece, self._beginning = begun, b""
         return self._form.feed(piece, is_last=is_last)
 
 
 class _Lines:
-    def __init__(self) -> None:
+    def __init__(self, passed: int) -> None:
         self._rest = b""
-        self._number = 0
+        self._number = passed
 
     def feed(self, piece: bytes, *, is_last: bool) -> list[Line]:
         *whole, self._rest = (self._rest + piece).split(b"\n")
@@ -84,9 +95,11 @@ class _Array:
 
     def __init__(self) -> None:
         self._decode_utf8 = codecs.getincrementaldecoder("utf-8")().decode
-        self._decode_json = json.JSONDecoder().raw_decode
+        # Numbers are not made here: Python refuses those of thousands of digits.
+        self._decode_json = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
         self._text = ""
         self._number = 0
+        self._again_at = 0
         self._step = _Step.OPENING
 
     def feed(self, piece: bytes, *, is_last: bool) -> list[Line]:
@@ -95,6 +108,8 @@ class _Array:
         except UnicodeDecodeError:
             raise MalformedRequestError("The body is not valid UTF-8.") from None
         lines: list[Line] = []
+        if len(self._text) < self._again_at and not is_last:
+            return lines
         at = self._pass_space(0)
         while at < len(self._text):
             end = self._find_end(at, is_last=is_last)
@@ -105,6 +120,7 @@ class _Array:
                 lines.append(Line(self._number, self._text[at:end].encode("utf-8", "surrogatepass")))
             at = self._pass_space(end)
         self._text = self._text[at:]
+        self._again_at = len(self._text) + len(self._text) // _GROWTH
         if is_last and self._step is not _Step.ENDED:
             raise MalformedRequestError(f"The array has no end; its last whole record is {self._number}.")
         if len(self._text) > _MOST_HELD:

@@ -1,6 +1,7 @@
 """`POST /api/v1/logs/import`: any number of records, each told of once it is durable."""
 
 import asyncio
+import gc
 import itertools
 import json
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ from litestar.types import Message
 from litestar.types.asgi_types import ReceiveMessage
 
 from services.ingest.import_logs import RECORDS_AT_ONCE
-from services.ingest.lines import Splitter
+from services.ingest.lines import Line, Splitter
 from shared.contracts.keys import Principal
-from shared.errors import MalformedRequestError, QuotaExceededError, UnavailableError
+from shared.errors import InvalidFieldError, MalformedRequestError, QuotaExceededError, UnavailableError
 from shared.web.client import Answer, raise_problem
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalMint
 from tests.ingest.house import CALL, GATEWAY, A, FalteringLog, Ingest, Street
@@ -203,6 +204,30 @@ async def test_a_stream_that_cannot_be_split_is_malformed(street: Street, body: 
         return
     assert told[-1]["error"]["status"] == 400
     assert "accepted" not in told[-1]
+
+
+def test_numbers_of_any_length_and_blank_beginnings_are_split() -> None:
+    assert [line.number for line in Splitter().feed(b'[{"a": %s}, 1]' % (b"9" * 5000), is_last=True)] == [
+        1,
+        2,
+    ]
+    assert Splitter().feed(b'\n \n{"a": 1}', is_last=True) == [Line(3, b'{"a": 1}')]
+    splitter = Splitter()
+    for _ in range(200):  # as much as a hundred megabytes, and nothing of it is kept
+        assert splitter.feed(b" \n" * 250_000, is_last=False) == []
+    assert splitter.feed(b"{}", is_last=True) == [Line(50_000_001, b"{}")]
+
+
+async def test_refused_records_leave_nothing_in_memory(street: Street) -> None:
+    ingest = await street.open_ingest()
+    gc.collect()
+    gc.disable()  # what only a collector would free is kept for long: it seldom runs over old objects
+    try:
+        await run_import(ingest, lines([record(n, input_tokens=-1) for n in range(2000)]))
+        kept = [each for each in gc.get_objects() if isinstance(each, InvalidFieldError)]
+    finally:
+        gc.enable()
+    assert kept == []
 
 
 Json = st.recursive(
