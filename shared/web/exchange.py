@@ -9,6 +9,7 @@ import aiohttp
 from shared.errors import UnavailableError
 
 _CONNECT_S: Final = 10.0
+_DIGITS: Final = 9
 _LONGEST_LINE_BYTES: Final = 1024 * 1024
 
 
@@ -17,11 +18,13 @@ class Exchange(NamedTuple):
 
     Attributes:
         status: of HTTP.
+        media_type: of the body, without parameters.
         retry_after_s: how long to wait before asking again, where the other side says so.
         lines: of the answer's body, as they come. Raises UnavailableError where it breaks off.
     """
 
     status: int
+    media_type: str
     retry_after_s: float | None
     lines: AsyncIterator[bytes]
 
@@ -54,7 +57,8 @@ async def exchange(
             session.request(method, url, headers=headers, data=body, allow_redirects=False) as response,
         ):
             told = response.headers.get("Retry-After", "")
-            yield Exchange(response.status, float(told) if told.isdigit() else None, _lines(response, url))
+            wait_s = float(told) if told.isascii() and told.isdigit() and len(told) < _DIGITS else None
+            yield Exchange(response.status, response.content_type, wait_s, _lines(response, url))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _away(url, error) from error
 

@@ -16,6 +16,7 @@ import pyarrow.compute
 import pyarrow.parquet
 import pytest
 
+from services.cli.transfer.sources import Passed, ServerDatabase
 from shared.postgres import open_connection
 from tests.live.conftest import Account
 from tests.live.process import ServerProcess
@@ -162,6 +163,62 @@ def test_a_table_with_a_row_that_is_none_names_it(account: Account, tmp_path: Pa
     assert refused[0]["reason"].startswith("input_tokens: ")
 
 
+def test_a_row_that_cannot_be_read_stops_nothing(account: Account, tmp_path: Path) -> None:
+    head = "provider,model,input_tokens,timestamp,metadata,cost\n"
+    good = 'openai,gpt-4o-mini,{},2026-03-01T10:00:00Z,"{{""a"":\n1}}",\n'
+    bad = ('"two\nlines"', '"{},""cost"":999"', "[" * 100_000, "nothing")
+    rows = [good.format(1), *(f"openai,gpt-4o-mini,1,2026-03-01T10:00:00Z,{text},\n" for text in bad)]
+    rows += [f"openai,gpt-4o-mini,{'[' * 100_000},2026-03-01T10:00:00Z,,\n", good.format(2)]
+    (tmp_path / "rows.csv").write_text(head + "".join(rows))
+    done = run(account, "import", "rows.csv", cwd=tmp_path, check=1)
+    assert done.stdout.startswith("7 records: 2 new, 0 were there, 5 refused")
+    lines = [
+        b'{"id": "\xff", "logged_at": "2026-03-01T10:00:00Z"}',
+        b'{"logged_at": "0001-01-01T00:00:00+05:00", "model": "m", "provider": "p"}',
+        b'{"model": "m", "provider": "p", "input_tokens": ' + b"9" * 5000 + b"}",
+    ]
+    (tmp_path / "odd.json").write_bytes(b"[" + b",".join([*lines[1:], json.dumps(record(3)).encode()]) + b"]")
+    done = run(account, "import", "odd.json", cwd=tmp_path, check=1)
+    assert done.stdout.startswith("3 records: 1 new, 0 were there, 2 refused")
+    (tmp_path / "odd.ndjson").write_bytes(b"\n".join([*lines, json.dumps(record(4)).encode()]))
+    done = run(account, "import", "odd.ndjson", cwd=tmp_path, check=1)
+    assert done.stdout.startswith("4 records: 1 new, 0 were there, 3 refused")
+    assert account.stats(**MONTH)["total_requests"] == 4
+
+
+def test_an_id_is_a_key_wherever_it_stands(account: Account, tmp_path: Path) -> None:
+    records = [record(0, id=number) for number in (1, 2, 3)] + [record(1, id=3)]
+    done = run(account, "import", write_lines(tmp_path / "ids.ndjson", records), cwd=tmp_path, check=1)
+    assert done.stdout.startswith("4 records: 3 new, 0 were there, 1 refused")
+
+
+def test_what_was_sent_for_one_account_is_not_passed_over_for_another(
+    server: ServerProcess, operator: httpx.Client, account: Account, tmp_path: Path
+) -> None:
+    file = write_lines(tmp_path / "many.ndjson", [record(n) for n in range(3000)])
+    small = Account(server, operator)
+    limits = {"requests_per_minute": None, "logs_per_month": 2000, "retention_days": None}
+    operator.patch(f"/api/v1/admin/accounts/{small.account_id}", json=limits).raise_for_status()
+    done = run(small, "import", file, cwd=tmp_path, check=1)
+    assert "quota" in done.stderr
+    assert count_saved(tmp_path / "many.ndjson.import-state") == 2000
+    done = run(account, "import", file, cwd=tmp_path)
+    assert done.stdout == "3000 records: 3000 new, 0 were there, 0 refused.\n"
+
+
+def test_files_and_devices_that_are_named_are_not_destroyed(account: Account, tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "own.ndjson", [record(1, input_tokens=-1)])
+    assert "another file" in run(account, "import", file, "--refused", file, cwd=tmp_path, check=2).stderr
+    assert file.exists()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for arguments in (("import", file, "--refused", pipe), ("export", "-o", pipe, "--format", "csv")):
+        with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.DEVNULL) as reader:
+            run(account, *arguments, cwd=tmp_path, check=None)
+            reader.wait(timeout=10)
+        assert pipe.is_fifo()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -169,7 +226,10 @@ def test_a_table_with_a_row_that_is_none_names_it(account: Account, tmp_path: Pa
         (("half.json",), "Record 2 of the array is not JSON."),
         (("good.json", "--api-key", "llmr_pk_" + "0" * 32), "The server answers 401: "),
         (("good.json", "--url", "http://127.0.0.1:9", "--patience", "1"), "does not answer"),
-        (("postgresql://postgres@127.0.0.1:9/x",), "not available"),
+        (("postgresql://postgres@127.0.0.1:9/x?password=hush",), "not available"),
+        (("good.json", "--url", "foo"), "must be like http://"),
+        (("good.json", "--api-key", "a\nb"), "printable"),
+        (("good.parquet",), "Parquet cannot be imported"),
     ],
 )
 def test_what_cannot_be_imported_is_told_in_a_sentence(
@@ -177,8 +237,11 @@ def test_what_cannot_be_imported_is_told_in_a_sentence(
 ) -> None:
     (tmp_path / "good.json").write_text(json.dumps([record(1)]))
     (tmp_path / "half.json").write_text(json.dumps([record(1), record(2)])[:-20])
-    done = run(account, "import", *arguments, cwd=tmp_path, check=1)
+    (tmp_path / "good.parquet").touch()
+    done = run(account, "import", *arguments, cwd=tmp_path, check=None)
+    assert done.returncode in (1, 2)
     assert said in done.stderr
+    assert "hush" not in done.stderr
     assert account.stats(**MONTH)["total_requests"] == (1 if arguments[0] == "half.json" else 0)
 
 
@@ -212,6 +275,11 @@ async def test_the_database_of_an_llmring_server_is_read_and_not_changed(
         assert Decimal(str(stats["total_cost"])) == Decimal("0.12502500")
         assert stats["summary"]["input_tokens"] == sum(range(1, 5001))
         assert await connection.fetchval("SELECT count(*) FROM llmring.usage_logs") == 5000
+        source = ServerDatabase(postgres_url, "llmring", None)
+        items = [item async for item in source.read(Passed(), keep_cost=True)]
+        await connection.execute("DELETE FROM llmring.usage_logs WHERE input_tokens <= 2000")
+        behind = [item async for item in source.read(Passed(3000, items[2999].place), keep_cost=True)]
+        assert [item.body for item in behind] == [item.body for item in items[3000:]]
     finally:
         connection.terminate()
 
@@ -267,7 +335,7 @@ def test_an_import_and_its_server_are_killed_and_everything_is_there_once(
 
 
 def test_an_export_has_every_record_in_each_form(account: Account, tmp_path: Path) -> None:
-    records = [record(n, metadata={"n": n}) for n in range(1500)] + [
+    records = [record(n, metadata={"n": n}, origin='two\n"lines"') for n in range(1500)] + [
         record(9999, cost=0.000000000000000000000000001)
     ]
     run(account, "import", write_lines(tmp_path / "in.ndjson", records), cwd=tmp_path)
@@ -296,3 +364,5 @@ def test_an_export_has_every_record_in_each_form(account: Account, tmp_path: Pat
     assert sorted(path.name for path in tmp_path.glob("out.*")) == ["out.csv", "out.ndjson", "out.parquet"]
     done = run(account, "export", "--start-date", "nonsense", cwd=tmp_path, check=1)
     assert "The server answers 422: " in done.stderr
+    done = run(account, "export", "-o", "nowhere/x.csv", cwd=tmp_path, check=1)
+    assert done.stderr.startswith("Error: No such file or directory")

@@ -3,6 +3,7 @@
 Numbers pass as they are written, so no digit of a cost is lost.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -41,7 +42,9 @@ TEXTS: Final = frozenset(
 )
 KNOWN: Final = INTEGERS | TEXTS | {"cost", "metadata"}
 
+_FOREIGN: Final = frozenset(("id", "logged_at", "created_at", "conversation_id"))
 _ID_PREFIX: Final = "id:"
+_NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
 _decoder = msgspec.json.Decoder(Record)
 _encoder = msgspec.json.Encoder()
 
@@ -67,13 +70,24 @@ def adapt(body: bytes, *, keep_cost: bool = True) -> bytes:
         record = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise NotARecordError(f"is not a JSON object: {error}") from None
-    if keep_cost and "logged_at" not in record and "created_at" not in record:
+    if keep_cost and not _FOREIGN & record.keys():
         return _on_one_line(body)
     return adapt_fields(record, keep_cost=keep_cost)
 
 
 def adapt_fields(record: Record, *, keep_cost: bool) -> bytes:
-    """The same for a record whose fields are known already."""
+    """The same for a record whose fields are known already.
+
+    Raises:
+        NotARecordError: something in it cannot be read.
+    """
+    try:
+        return _adapt(record, keep_cost=keep_cost)
+    except (ValueError, OverflowError, RecursionError) as error:  # of which many are kinds
+        raise NotARecordError(f"cannot be read: {error}") from None
+
+
+def _adapt(record: Record, *, keep_cost: bool) -> bytes:
     adapted = {name: value for name, value in record.items() if name in KNOWN and value != NULL}
     if not keep_cost:
         given = record.get("client_cost", NULL)  # of our own exports: what the caller said
@@ -96,14 +110,20 @@ def adapt_row(row: dict[str, str], *, keep_cost: bool) -> bytes:
     """A record from the texts of a table, as of a CSV file; an empty one is absent.
 
     What is no number where one belongs goes on as text, so that it is refused by name.
+
+    Raises:
+        NotARecordError: its metadata is no JSON.
     """
     record: Record = {}
     for name, text in row.items():
         if text == "" or name is None:
             continue
-        numeric = name in INTEGERS or name == "cost"
-        as_it_is = name == "metadata" or (numeric and _is_number(text))
-        record[name] = msgspec.Raw(text.encode()) if as_it_is else _text(text)
+        if name == "metadata":
+            record[name] = _json(text)
+        elif (name in INTEGERS or name == "cost") and _NUMBER.fullmatch(text):
+            record[name] = msgspec.Raw(text.encode())
+        else:
+            record[name] = _text(text)
     return adapt_fields(record, keep_cost=keep_cost)
 
 
@@ -111,11 +131,13 @@ def _on_one_line(body: bytes) -> bytes:
     return msgspec.json.format(body, indent=-1) if b"\n" in body else body
 
 
-def _is_number(text: str) -> bool:
+def _json(text: str) -> msgspec.Raw:
+    """A whole JSON text, which cannot bring other fields along."""
     try:
-        return isinstance(msgspec.json.decode(text.encode()), int | float)
-    except msgspec.MsgspecError:
-        return False
+        msgspec.json.decode(text.encode())
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise NotARecordError(f"metadata: is not JSON: {error}") from None
+    return msgspec.Raw(text.encode())
 
 
 def _with_zone(value: msgspec.Raw) -> msgspec.Raw:
@@ -123,7 +145,7 @@ def _with_zone(value: msgspec.Raw) -> msgspec.Raw:
     try:
         at = datetime.fromisoformat(_plain(value))
     except ValueError:
-        return value
+        return value  # the server says what is wrong with it
     return _text(rfc3339(at.replace(tzinfo=UTC) if at.tzinfo is None else at))
 
 

@@ -53,27 +53,34 @@ def export_usage(url: str, key: str, *, output: Path | None, form: str | None, *
         count = asyncio.run(_export(target, key, output, form))
     except UnavailableError as error:
         raise click.ClickException(error.detail) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.strerror}: {error.filename or output}") from error
     if output is not None:
         click.echo(f"{count} records in {output}.")
 
 
 async def _export(target: str, key: str, output: Path | None, form: str) -> int:
     count = 0
+    is_quoted = False
     console = Console(stderr=True)
     with _open(output, form) as write, console.status("") as status:
-        async for lines in _read(target, key):
+        async for lines in _read(target, key, "text/csv" if form == "csv" else "application/x-ndjson"):
             write(lines)
-            count += len(lines)
+            for line in lines:
+                count += not is_quoted  # within quotes, a line of CSV goes on
+                is_quoted ^= form == "csv" and line.count(b'"') % 2 == 1
             if output is not None:
                 status.update(f"{count:,} records")
     return count - (form == "csv" and count > 0)
 
 
-async def _read(target: str, key: str) -> AsyncIterator[list[bytes]]:
+async def _read(target: str, key: str, media_type: str) -> AsyncIterator[list[bytes]]:
     async with exchange("GET", target, headers={"X-API-Key": key}) as answer:
         if answer.status != 200:
             problem = read_problem(b"".join([line async for line in answer.lines]))
             raise click.ClickException(f"The server answers {answer.status}: {problem.detail}")
+        if answer.media_type != media_type:
+            raise click.ClickException(f"{target} does not answer with records.")
         lines: list[bytes] = []
         async for line in answer.lines:
             lines.append(line)
@@ -91,7 +98,8 @@ def _open(output: Path | None, form: str) -> Iterator[Write]:
         yield sys.stdout.buffer.writelines
         sys.stdout.buffer.flush()
         return
-    beside = output.with_name(f"{output.name}.part")
+    # What is no file, such as a device, is written to; it must not be replaced by one.
+    beside = output if output.exists() and not output.is_file() else output.with_name(f"{output.name}.part")
     try:
         if form == "parquet":
             with open_parquet(beside) as rows:
@@ -99,6 +107,8 @@ def _open(output: Path | None, form: str) -> Iterator[Write]:
         else:
             with beside.open("wb") as file:
                 yield file.writelines
-        beside.replace(output)
+        if beside != output:
+            beside.replace(output)
     finally:
-        beside.unlink(missing_ok=True)
+        if beside != output:
+            beside.unlink(missing_ok=True)

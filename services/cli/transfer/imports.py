@@ -25,12 +25,12 @@ class State(msgspec.Struct):
 
     Attributes:
         source: what the records are from; another file of the same name is another source.
-        url: of the server.
+        target: server, account and options, of which the key is no more than a digest.
         count: what was dealt with.
     """
 
     source: str
-    url: str
+    target: str
     count: Count
 
 
@@ -71,16 +71,31 @@ def import_usage(
     stem = str(beside) if beside else f"llmring-import-{short_name(opened.identity)}"
     journal = Path(f"{stem}.import-state")
     refusals = refused or Path(f"{stem}.refused.ndjson")
-    state = None if from_start else _find_state(journal, opened.identity, url)
+    if beside is not None and refusals.exists() and refusals.samefile(beside):
+        raise click.UsageError("--refused must be another file than SOURCE.")
+    target = f"{url} {short_name(key)} {'recalculated' if recalculate else 'as given'}"
+    state = None if from_start else _find_state(journal, opened.identity, target)
     if state is None:
-        state = State(opened.identity, url, Count())
-        refusals.unlink(missing_ok=True)
+        state = State(opened.identity, target, Count())
+        if refusals.is_file():
+            refusals.unlink()
     elif state.count.records:
         click.echo(f"Going on behind record {state.count.records}.", err=True)
     try:
         asyncio.run(
-            _run(opened, key, state, journal, refusals, keep_cost=not recalculate, patience_s=patience)
+            _run(
+                opened,
+                state,
+                url=url,
+                key=key,
+                journal=journal,
+                refusals=refusals,
+                keep_cost=not recalculate,
+                patience_s=patience,
+            )
         )
+    except OSError as error:
+        raise click.ClickException(f"{error.strerror}: {error.filename or source}") from error
     except StoppedError as error:
         _report(state.count, refusals)
         raise click.ClickException(f"{error} Run it again to go on.") from error
@@ -92,11 +107,12 @@ def import_usage(
 
 async def _run(
     source: FileSource | ServerDatabase,
-    key: str,
     state: State,
+    *,
+    url: str,
+    key: str,
     journal: Path,
     refusals: Path,
-    *,
     keep_cost: bool,
     patience_s: float,
 ) -> None:
@@ -136,7 +152,7 @@ async def _run(
                 _write(journal, _encoder.encode(state))
 
         sender = Sender(
-            state.url,
+            url,
             key,
             source,
             keep_cost=keep_cost,
@@ -167,12 +183,12 @@ def _bar(source: FileSource | ServerDatabase) -> Iterator[Progress]:
         yield bar
 
 
-def _find_state(journal: Path, source: str, url: str) -> State | None:
+def _find_state(journal: Path, source: str, target: str) -> State | None:
     try:
         state = msgspec.json.decode(journal.read_bytes(), type=State)
     except (OSError, msgspec.MsgspecError):
         return None
-    return state if (state.source, state.url) == (source, url) else None
+    return state if (state.source, state.target) == (source, target) else None
 
 
 def _write(path: Path, body: bytes) -> None:
@@ -185,7 +201,7 @@ def _write(path: Path, body: bytes) -> None:
 def _is_json(body: bytes) -> bool:
     try:
         msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
     return True
 

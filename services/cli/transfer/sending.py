@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
-import click
 import msgspec
 
-from services.cli.transfer.sources import Item, Source
+from services.cli.transfer.sources import Item, Passed, Source
 from shared.errors import UnavailableError
 from shared.web.exchange import Exchange, exchange
 from shared.web.problems import Problem, read_problem
@@ -50,12 +49,14 @@ class Count(msgspec.Struct):
 
     Attributes:
         records: dealt with, in the order of the source.
+        place: where the source goes on.
         accepted: of these, durable on the server.
         replayed: of the accepted ones, those that were there before.
         refused: not taken.
     """
 
     records: int = 0
+    place: str = ""
     accepted: int = 0
     replayed: int = 0
     refused: int = 0
@@ -99,7 +100,7 @@ class Sender:
         self._on_pause = on_pause
         self._patience_s = patience_s
         self._complete = False
-        self._broken: click.ClickException | None = None
+        self._broken: Exception | None = None
         # Of the request under way: what was sent and not told of yet, and how many lines were told of.
         self._sent: deque[Item] = deque()
         self._lines = 0
@@ -110,7 +111,7 @@ class Sender:
 
         Raises:
             StoppedError: the server refuses all of it, or is away for too long.
-            click.ClickException: the source cannot be read on.
+            click.ClickException, OSError: the source cannot be read on.
         """
         clock = asyncio.get_running_loop().time
         pause_s = _FIRST_PAUSE_S
@@ -144,7 +145,7 @@ class Sender:
         self._sent.clear()
         self._reasons.clear()
         self._lines = 0
-        body = self._pieces(self.count.records)
+        body = self._pieces(Passed(self.count.records, self.count.place))
         async with exchange("POST", self._url, headers=self._headers, body=body) as answer:
             if answer.status == 200:
                 await self._follow(answer)
@@ -158,7 +159,10 @@ class Sender:
     async def _follow(self, answer: Exchange) -> None:
         before = _Told()
         async for line in answer.lines:
-            told = _told.decode(line)
+            try:
+                told = _told.decode(line)
+            except msgspec.MsgspecError:
+                raise StoppedError(f"{self._url} does not answer as an import does.") from None
             if told.line and told.error is not None:
                 self._reasons[told.line] = _reason(told.error)
                 continue
@@ -183,18 +187,16 @@ class Sender:
                 self.count.refused += 1
                 self._on_refused(Refused(last, reason))
             self.count.records += 1
+            self.count.place = last.place
         if last is not None:
             self._on_progress(last)
 
-    async def _pieces(self, passed: int) -> AsyncIterator[bytes]:
+    async def _pieces(self, passed: Passed) -> AsyncIterator[bytes]:
         piece: list[bytes] = []
         size = 0
         try:
-            async with aclosing(self._source.read(keep_cost=self._keep_cost)) as items:
+            async with aclosing(self._source.read(passed, keep_cost=self._keep_cost)) as items:
                 async for item in items:
-                    if passed:
-                        passed -= 1
-                        continue
                     self._sent.append(item)
                     if item.body is not None:
                         piece += (item.body, b"\n")
@@ -202,7 +204,7 @@ class Sender:
                         if size > _PIECE_BYTES:
                             yield b"".join(piece)
                             piece, size = [], 0
-        except click.ClickException as error:
+        except Exception as error:
             self._broken = error  # what came before it is sent
         if piece:
             yield b"".join(piece)

@@ -4,18 +4,19 @@ import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import re
 import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import click
 import msgspec
 
-from services.cli.transfer.adapt import NotARecordError, adapt, adapt_fields, adapt_row
+from services.cli.transfer.adapt import NotARecordError, Record, adapt, adapt_fields, adapt_row
 from services.ingest.lines import Splitter
 from shared.errors import MalformedRequestError, UnavailableError
 from shared.postgres import open_connection
@@ -33,12 +34,26 @@ class Item(NamedTuple):
         body: JSON to send; None where it cannot even be read.
         fault: why it cannot.
         done: how much of the source has been read with it, in the source's own unit.
+        place: where the source goes on behind it; empty where records are counted.
     """
 
     number: int
     body: bytes | None
     fault: str
     done: int
+    place: str = ""
+
+
+class Passed(NamedTuple):
+    """How far a source was read before.
+
+    Attributes:
+        records: that were dealt with.
+        place: of the last of them.
+    """
+
+    records: int = 0
+    place: str = ""
 
 
 class Source(Protocol):
@@ -53,8 +68,8 @@ class Source(Protocol):
         """Whether `read` begins at the beginning once more."""
         ...
 
-    def read(self, *, keep_cost: bool) -> AsyncGenerator[Item]:
-        """The records.
+    def read(self, passed: Passed, *, keep_cost: bool) -> AsyncGenerator[Item]:
+        """The records behind those that were passed.
 
         Raises:
             click.ClickException: it cannot be read on.
@@ -85,12 +100,12 @@ class FileSource:
         """See `Source`."""
         return self.name != "-"
 
-    async def read(self, *, keep_cost: bool) -> AsyncGenerator[Item]:
+    async def read(self, passed: Passed, *, keep_cost: bool) -> AsyncGenerator[Item]:
         """See `Source`."""
         opened = self._path.open("rb") if self.can_be_read_again else contextlib.nullcontext(sys.stdin.buffer)
         with opened as file:
             items = _read_csv(file, keep_cost) if self._is_csv(file) else _read_json(file, keep_cost)
-            for item in items:
+            for item in itertools.islice(items, passed.records, None):
                 yield item
 
     def _is_csv(self, file: BinaryIO) -> bool:
@@ -98,9 +113,9 @@ class FileSource:
             return True
         if not self.can_be_read_again or self._path.suffix:
             return False
-        first = file.read(1)
+        begins = file.read(16).removeprefix(b"\xef\xbb\xbf").lstrip()
         file.seek(0)
-        return first not in b"[{ \r\n\t\xef"
+        return not begins.startswith((b"[", b"{"))
 
 
 def _read_json(file: BinaryIO, keep_cost: bool) -> Iterator[Item]:
@@ -130,7 +145,10 @@ def _read_csv(file: BinaryIO, keep_cost: bool) -> Iterator[Item]:
             if None in row or None in row.values():
                 yield Item(number, None, "has not as many fields as the first line", file.tell())
                 continue
-            yield Item(number, adapt_row(row, keep_cost=keep_cost), "", file.tell())
+            try:
+                yield Item(number, adapt_row(row, keep_cost=keep_cost), "", file.tell())
+            except NotARecordError as error:
+                yield Item(number, None, str(error), file.tell())
     except (csv.Error, UnicodeDecodeError) as error:
         raise click.ClickException(f"{file.name}: {error}") from error
     finally:
@@ -148,18 +166,19 @@ class ServerDatabase:
         if not _SCHEMA.fullmatch(schema):
             raise click.ClickException(f"{schema!r} is no name of a schema.")
         parts = urlsplit(url)
-        self.name = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        self.identity = f"{self.name} {schema} {project or ''}"
+        # Without user, password and parameters, of which one may be a password too.
+        self.name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self.identity = f"{self.name} {short_name(url)} {schema} {project or ''}"
         self.total: int | None = None
         self._url = url
         self._table = f'"{schema}".usage_logs'
         self._project = project
         self.can_be_read_again = True
 
-    async def read(self, *, keep_cost: bool) -> AsyncGenerator[Item]:
+    async def read(self, passed: Passed, *, keep_cost: bool) -> AsyncGenerator[Item]:
         """See `Source`. All of it is of one moment."""
         try:
-            async with aclosing(self._read(keep_cost=keep_cost)) as items:
+            async with aclosing(self._read(passed, keep_cost=keep_cost)) as items:
                 async for item in items:
                     yield item
         except UnavailableError as error:
@@ -167,7 +186,7 @@ class ServerDatabase:
                 f"{self.name}: {error.detail} {error.__cause__ or ''}".strip()
             ) from error
 
-    async def _read(self, *, keep_cost: bool) -> AsyncGenerator[Item]:
+    async def _read(self, passed: Passed, *, keep_cost: bool) -> AsyncGenerator[Item]:
         connection = await open_connection(
             self._url,
             application_name="llmring-api usage import",
@@ -177,24 +196,35 @@ class ServerDatabase:
             },
         )
         # The table's name was checked above; a parameter cannot be one.
-        of_project = "WHERE $1::text IS NULL OR api_key_id = $1"
-        count = f"SELECT count(*) FROM {self._table} {of_project}"  # noqa: S608
+        of_project = "($1::text IS NULL OR api_key_id = $1)"
+        count = f"SELECT count(*) FROM {self._table} WHERE {of_project}"  # noqa: S608
         rows = f"""
-            SELECT id::text, created_at, to_jsonb(logs)::text AS record
-            FROM {self._table} AS logs {of_project} ORDER BY created_at, id
+            SELECT created_at::text || ' ' || id AS place, to_jsonb(logs)::text AS record
+            FROM {self._table} AS logs
+            WHERE {of_project}
+              AND ($2::text IS NULL OR (created_at, id) > ($2::text::timestamptz, $3::text::uuid))
+            ORDER BY created_at, id
         """  # noqa: S608
+        after = passed.place.rsplit(" ", 1) if passed.place else (None, None)
         try:
             async with connection.transaction():
                 self.total = await connection.fetchval(count, self._project)
-                number = 0
-                cursor = await connection.cursor(rows, self._project)
+                number = passed.records
+                cursor = await connection.cursor(rows, self._project, *after)
                 while found := await cursor.fetch(_ROWS):
                     for row in found:
                         number += 1
                         record = msgspec.json.decode(row["record"].encode(), type=dict[str, msgspec.Raw])
-                        yield Item(number, adapt_fields(record, keep_cost=keep_cost), "", number)
+                        yield _item(record, keep_cost, number, row["place"])
         finally:
             connection.terminate()
+
+
+def _item(record: Record, keep_cost: bool, number: int, place: str) -> Item:
+    try:
+        return Item(number, adapt_fields(record, keep_cost=keep_cost), "", number, place)
+    except NotARecordError as error:
+        return Item(number, None, str(error), number, place)
 
 
 def open_source(name: str, schema: str, project: str | None) -> FileSource | ServerDatabase:
@@ -208,6 +238,8 @@ def open_source(name: str, schema: str, project: str | None) -> FileSource | Ser
     path = Path(name)
     if name != "-" and not path.is_file():
         raise click.ClickException(f"There is no file {name}.")
+    if path.suffix.lower() == ".parquet":
+        raise click.ClickException("Parquet cannot be imported: export as CSV, or as lines of JSON.")
     return FileSource(path)
 
 
