@@ -106,6 +106,10 @@ def test_an_error_carries_what_the_server_said(fake: FakeServer, api: APIService
     error = _error_of(api.get_usage_stats)
     assert error.retry_after == 0
 
+    fake.answer(problem(429, "rate-limited", headers={"Retry-After": "Fri, 01 Jan 99999999999 00:00:00 GMT"}))
+    error = _error_of(api.get_usage_stats)
+    assert (type(error), error.retry_after) == (APIRateLimitError, None)
+
 
 def test_what_may_pass_is_repeated_as_the_same_record(fake: FakeServer, api: APIService) -> None:
     fake.answer(Reply(0), problem(503, "unavailable", headers={"Retry-After": "0"}), Reply(200, ANSWER))
