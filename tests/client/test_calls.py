@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -149,6 +150,22 @@ def test_what_cannot_work_is_told_at_once(url: str) -> None:
         APIService(url)
     with pytest.raises(APIConfigurationError):
         APIService("http://localhost", "llmr pk")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hidden@host",
+        "http://hidden@host",
+        "ftp://u:hidden@host",
+        "u:hidden@host",
+        "http://u:hidden@[x",
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(APIConfigurationError) as raised:
+        APIService(url)
+    assert "hidden" not in "".join(traceback.format_exception(raised.value, chain=True))
 
 
 def test_address_and_key_come_from_the_environment(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
