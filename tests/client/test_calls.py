@@ -211,6 +211,24 @@ def test_a_field_that_is_none_of_a_record_is_told(fake: FakeServer, api: APIServ
     assert not fake.seen
 
 
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("-inf"), Decimal("NaN"), Decimal("sNaN"), Decimal("inf")]
+)
+def test_an_amount_that_is_no_number_is_told(
+    fake: FakeServer, api: APIService, number: Decimal | float
+) -> None:
+    for field, call, arguments in (
+        ("cost", api.log_usage, {"model": "m"}),
+        ("cost", api.create_receipt, {"model": "m"}),
+        ("cost", api.settle_budget, {"budget_id": "b1", "reservation_id": "r1"}),
+        ("amount", api.reserve_budget, {"budget_id": "b1"}),
+    ):
+        error = _error_of(call, **arguments, **{field: number})
+        assert isinstance(error, APIValidationError)
+        assert [each.field for each in error.errors] == [field]
+    assert not fake.seen
+
+
 def test_debugging_shows_requests_and_answers_and_no_secret(
     fake: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
