@@ -44,6 +44,8 @@ KEPT_BYTES: Final = 1_024
 CLAIM_MARGIN: Final = timedelta(seconds=30)
 """How much longer a claim lasts than an attempt may take: the database may be slow to take its outcome."""
 
+INTERNAL_ERROR: Final = "There was an internal error."
+
 _FIRST: Final = UUID(int=0)
 _log = logging.getLogger(__name__)
 
@@ -189,6 +191,9 @@ class Deliverer:
             reply = await self._outbound.post(claimed.url, claimed.body, self._headers | headers)
         except UnavailableError as failure:
             error = failure.detail
+        except Exception:
+            _log.exception("message %s cannot be sent", claimed.message_id)
+            error = INTERNAL_ERROR
         took_s = perf_counter() - started
         WEBHOOK_SECONDS.observe(took_s)
         attempt = Attempt(
@@ -198,7 +203,15 @@ class Deliverer:
             error=error,
             response=None if reply is None else _show(reply.body),
         )
-        await self._write_down(claimed, attempt, reply)
+        try:
+            await self._write_down(claimed, attempt, reply)
+        except UnavailableError:
+            raise
+        except Exception:
+            # An attempt that is not written down counts for nothing, and would be repeated for ever.
+            _log.exception("the answer to message %s cannot be dealt with", claimed.message_id)
+            failed = attempt._replace(http_status=None, error=INTERNAL_ERROR, response=None)
+            await self._write_down(claimed, failed, None)
 
     async def _write_down(self, claimed: Claimed, attempt: Attempt, reply: Reply | None) -> None:
         place = (claimed.account_id, claimed.endpoint_id)

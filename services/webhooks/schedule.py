@@ -47,7 +47,7 @@ def parse_retry_after(text: str | None, now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(text[:12]), _HOUR * 24))
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError, IndexError):  # it raises these, though it promises one
         return None
     wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
     return timedelta(seconds=math.ceil(wait.total_seconds())) if wait > timedelta() else None

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -106,6 +107,10 @@ def test_an_error_carries_what_the_server_said(fake: FakeServer, api: APIService
     error = _error_of(api.get_usage_stats)
     assert error.retry_after == 0
 
+    fake.answer(problem(429, "rate-limited", headers={"Retry-After": "Fri, 01 Jan 99999999999 00:00:00 GMT"}))
+    error = _error_of(api.get_usage_stats)
+    assert (type(error), error.retry_after) == (APIRateLimitError, None)
+
 
 def test_what_may_pass_is_repeated_as_the_same_record(fake: FakeServer, api: APIService) -> None:
     fake.answer(Reply(0), problem(503, "unavailable", headers={"Retry-After": "0"}), Reply(200, ANSWER))
@@ -145,6 +150,22 @@ def test_what_cannot_work_is_told_at_once(url: str) -> None:
         APIService(url)
     with pytest.raises(APIConfigurationError):
         APIService("http://localhost", "llmr pk")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hidden@host",
+        "http://hidden@host",
+        "ftp://u:hidden@host",
+        "u:hidden@host",
+        "http://u:hidden@[x",
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(APIConfigurationError) as raised:
+        APIService(url)
+    assert "hidden" not in "".join(traceback.format_exception(raised.value, chain=True))
 
 
 def test_address_and_key_come_from_the_environment(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +208,24 @@ def test_a_field_that_is_none_of_a_record_is_told(fake: FakeServer, api: APIServ
     assert isinstance(error, APIValidationError)
     assert [each.field for each in error.errors] == ["input_token"]
     assert isinstance(_error_of(api.log_usage, model="m", metadata={"x": object()}), APIValidationError)
+    assert not fake.seen
+
+
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("-inf"), Decimal("NaN"), Decimal("sNaN"), Decimal("inf")]
+)
+def test_an_amount_that_is_no_number_is_told(
+    fake: FakeServer, api: APIService, number: Decimal | float
+) -> None:
+    for field, call, arguments in (
+        ("cost", api.log_usage, {"model": "m"}),
+        ("cost", api.create_receipt, {"model": "m"}),
+        ("cost", api.settle_budget, {"budget_id": "b1", "reservation_id": "r1"}),
+        ("amount", api.reserve_budget, {"budget_id": "b1"}),
+    ):
+        error = _error_of(call, **arguments, **{field: number})
+        assert isinstance(error, APIValidationError)
+        assert [each.field for each in error.errors] == [field]
     assert not fake.seen
 
 

@@ -254,14 +254,16 @@ def test_nothing_that_is_queued_can_raise(fake: FakeServer, api: APIService) -> 
         {"model": "\ud800"},
         {"idempotency_key": object()},
         {"idempotency_key": "\ud800", "\udfff": 1},
+        {"model": "m", "cost": float("nan")},
     ):
         put(**wrong)
     put(**RECORD)
     assert api.flush().sent == 1
     reasons = [each.reason for each in api.list_refused()]
-    assert len(reasons) == 7
+    assert len(reasons) == 8
     assert reasons[1] == "no such fields: tokens"
     assert "larger than 65536 bytes" in reasons[3]
+    assert "cost: must be a finite number" in reasons[7]
 
 
 def test_without_a_disk_it_works_in_memory(fake: FakeServer, tmp_path: Path) -> None:

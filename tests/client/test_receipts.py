@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,43 @@ def test_nothing_can_be_changed_in_a_receipt_or_its_proof(live: APIService) -> N
 )
 def test_anything_can_be_shown(shown: Any) -> None:
     assert not judge(shown, PublicKeys(keys=[])).valid
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        "\ud800\n1\nAAAA\n\n— \ud800 AAAA\n",
+        "log\n1\nAAAA\n\ud800\n\n— log AAAA\n",
+        "log\n1\nAAAA\n\n— log \ud800",
+    ],
+)
+def test_a_good_receipt_with_a_checkpoint_of_any_text_is_judged(checkpoint: str) -> None:
+    private = Ed25519PrivateKey.generate()
+    key = {
+        "key_id": "k",
+        "algorithm": "Ed25519",
+        "public_key": base64.b64encode(private.public_key().public_bytes_raw()).decode(),
+        "status": "active",
+        "not_before": "0001-01-01T00:00:00Z",
+    }
+    keys = msgspec.convert({"keys": [key]}, PublicKeys)
+    payload = {"receipt_id": "r", "key_id": "k", "issued_at": "0001-01-01T00:00:00Z"}
+    receipt: dict[str, Any] = {
+        "receipt_id": "r",
+        "id": "r",
+        "payload": payload,
+        "key_id": "k",
+        "algorithm": "Ed25519",
+        "signature": base64.b64encode(private.sign(canonical_bytes(payload))).decode(),
+    }
+    assert judge(receipt, keys).valid
+    proof = {"receipt_id": "r", "leaf_index": 0, "tree_size": 1, "hashes": [], "checkpoint": checkpoint}
+    for origin in (None, "\ud800", "log"):
+        judgement = judge({"receipt": receipt, "proof": proof}, keys, log_origin=origin)
+        assert (judgement.signature, judgement.inclusion) == ("passed", "failed")
+        assert str(judgement.reason).encode()
+    for strange in ({1: 2}, {"a": "\ud800"}, {"\ud800": 1}):
+        assert judge(receipt | {"payload": payload | strange}, keys).signature == "failed"
 
 
 _JSON = st.recursive(

@@ -123,6 +123,21 @@ def test_a_damaged_file_is_no_file(fake: FakeServer, tmp_path: Path, damage: str
     assert registry.statuses == [200, 200]
 
 
+@pytest.mark.parametrize("etag", ['"é"', '"a\nb"'])
+def test_an_etag_that_cannot_be_sent_back_is_none(fake: FakeServer, tmp_path: Path, etag: str) -> None:
+    registry = Registry(fake)
+    open_api(fake).get_registry()
+    [file] = (tmp_path / "cache").glob("*/registry")
+    head, _, body = file.read_bytes().partition(b"\n")
+    file.write_bytes(json.dumps(json.loads(head) | {"etag": etag}).encode() + b"\n" + body)
+    assert open_api(fake, registry_ttl_s=0).get_registry().version == "2026.01.01"
+    assert "if-none-match" not in fake.seen[-1].headers
+    assert registry.statuses == [200, 200]
+    fake.answer(Reply(200, registry_of("2026.01.02"), {"ETag": '"é"'}))  # as a server may send one
+    with open_api(fake, registry_ttl_s=0) as api:
+        assert [api.get_registry().version for _ in range(2)] == ["2026.01.02"] * 2
+
+
 def test_a_folder_that_cannot_be_used_costs_the_file_alone(fake: FakeServer, tmp_path: Path) -> None:
     registry = Registry(fake)
     (tmp_path / "file").write_text("no folder")

@@ -218,6 +218,19 @@ CORRUPTIONS: Final[dict[str, Corruption]] = {
         (f"DELETE FROM receipts.sequences WHERE account_id = '{B}'",),
         {"sequence": 1},
     ),
+    "one of two budgets has counted a record twice": Corruption(
+        (
+            f"""INSERT INTO usage.budgets
+                    (account_id, budget_id, name, scope, value, amount, thresholds, counts_from)
+                SELECT account_id, '{NOBODY}', 'all', 'account', '', 10, '{{}}', '2031-05-01'
+                  FROM unnest('{{{A},{B}}}'::uuid[]) AS account_id""",
+            f"""INSERT INTO usage.budget_months (account_id, budget_id, month, spent)
+                SELECT account_id, '{NOBODY}', '2031-05-01',
+                       sum(cost) + CASE account_id WHEN '{A}' THEN 0 ELSE max(cost) END
+                  FROM usage.logs WHERE account_id IN ('{A}', '{B}') GROUP BY account_id""",
+        ),
+        {"budget": 1},
+    ),
     "a rater stands beyond the end": Corruption(
         ("UPDATE usage.positions SET next_offset = next_offset + 5",),
         {"position_beyond_end": ANY},

@@ -9,6 +9,7 @@ from standardwebhooks import WebhookVerificationError
 
 from services.webhooks.retention import DeliveryRetention
 from services.webhooks.schedule import DELAYS
+from shared.web.guarded import GuardedOutbound
 from tests.webhooks.house import House, Street
 from tests.webhooks.receiver import Received, Receiver, answer_with, take
 
@@ -110,6 +111,41 @@ async def test_what_does_not_answer_is_told_and_tried_again(street: Street, rece
         assert (delivery["status"], attempt["http_status"], attempt["response"]) == ("pending", None, None)
         assert why in attempt["error"]
     release.set()
+
+
+async def test_an_attempt_that_nobody_thought_of_counts_as_a_failed_one(
+    street: Street, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = await street.open_house(disable_after_s=86_400)
+    endpoint = await house.register(receiver.url, "model.added")
+
+    def broken(*_: object, **__: object) -> None:
+        raise OverflowError
+
+    async def break_off(*_: object) -> None:
+        raise OverflowError
+
+    receiver.answer = answer_with(503, "busy")
+    message = await house.send_test(endpoint)
+    with monkeypatch.context() as patch:
+        patch.setattr("services.webhooks.deliver.parse_retry_after", broken)
+        assert await house.deliver() == 1
+    house.advance(seconds=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(GuardedOutbound, "post", break_off)
+        assert await house.deliver() == 1
+    [delivery] = await house.log(endpoint)
+    assert (delivery["status"], [each.id for each in receiver.received]) == ("pending", [message])
+    for attempt in delivery["attempts"]:
+        assert (attempt["http_status"], attempt["response"]) == (None, None)
+        assert "internal error" in attempt["error"]
+    assert len(delivery["attempts"]) == 2
+    assert timedelta(seconds=24) <= datetime.fromisoformat(delivery["next_attempt_at"]) - house.clock.at
+    house.advance(days=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("services.webhooks.deliver.parse_retry_after", broken)
+        assert await house.deliver() == 1
+    assert (await house.look_at(endpoint))["disabled_reason"] == "failing"
 
 
 async def test_a_rotated_secret_and_the_one_before_both_sign_for_a_day(

@@ -41,6 +41,8 @@ def test_a_receiver_gets_the_time_it_asks_for_within_bounds(
         ("1.5", None),
         ("١٢", None),
         ("Fri, 99 Foo 2031 12:00:00 GMT", None),
+        ("Fri, 01 Jan 99999999999 00:00:00 GMT", None),
+        ("Fri, 01 Jan 2031 00:00:00 +99999999999999", None),
         ("0", 0),
         (" 120 ", 120),
         ("9" * 40, 86_400),

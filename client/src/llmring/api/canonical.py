@@ -28,7 +28,7 @@ def _ordered(value: Any, depth: int) -> Any:  # noqa: ANN401 - any JSON value
         return value
     if depth and isinstance(value, list):
         return [_ordered(each, depth - 1) for each in value]
-    if depth and isinstance(value, dict):
+    if depth and isinstance(value, dict) and all(isinstance(name, str) for name in value):
         # By UTF-16 code unit (RFC 8785, section 3.2.3), which is not the order of code points above U+FFFF.
         names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
         return {name: _ordered(value[name], depth - 1) for name in names}

@@ -40,7 +40,8 @@ class _Kept(Generic[T]):
 
     def __init__(self, body: bytes, etag: str | None, checked_at: float, value: T) -> None:
         self.body = body
-        self.etag = etag
+        # One that cannot be sent back in a header is none.
+        self.etag = etag if etag and etag.isascii() and etag.isprintable() else None
         self.checked_at = checked_at
         self.next_try_at = 0.0
         self.value = value

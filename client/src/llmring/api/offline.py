@@ -146,7 +146,7 @@ def _check_time(key: PublicKey, issued_at: datetime | None) -> None:
         raise _WrongError("it does not say when it was issued")
     if key.status == "revoked" and (key.revoked_at is None or issued_at >= key.revoked_at):
         raise _WrongError("it was not issued before its key was revoked")
-    if issued_at < key.not_before - _CLOCKS_APART:
+    if key.not_before - issued_at > _CLOCKS_APART:
         raise _WrongError("it says that it was issued before its key was published")
     if key.not_after is not None and key.status != "revoked" and issued_at > key.not_after:
         raise _WrongError("it says that it was issued after its key's last day")
@@ -179,6 +179,10 @@ def _open_checkpoint(note: str, keys: PublicKeys, origin: str | None) -> tuple[i
     """Size and root of a signed checkpoint (C2SP tlog-checkpoint, signed-note)."""
     text, gap, below = note.rpartition("\n\n")
     lines = f"{text}\n".split("\n")[:-1]
+    try:
+        signed = f"{text}\n".encode()
+    except UnicodeEncodeError:
+        raise _WrongError("the checkpoint holds a lone surrogate") from None
     if not gap or len(lines) < 3 or not all(lines) or not _SIZE.fullmatch(lines[1]):
         raise _WrongError("the checkpoint cannot be read")
     if origin is not None and lines[0] != origin:
@@ -190,7 +194,7 @@ def _open_checkpoint(note: str, keys: PublicKeys, origin: str | None) -> tuple[i
         hint = sha256(lines[0].encode() + b"\n" + _SIGNED_NOTE_ED25519 + public).digest()[:4]
         for name, encoded in (match.groups() for match in signatures):
             raw = _base64(encoded)
-            if name == lines[0] and raw[:4] == hint and _is_signed(public, f"{text}\n".encode(), raw[4:]):
+            if name == lines[0] and raw[:4] == hint and _is_signed(public, signed, raw[4:]):
                 return int(lines[1]), _base64(lines[2])
     raise _WrongError("none of the keys has signed the checkpoint")
 

@@ -84,7 +84,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
         return float(text[:9])
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, OverflowError, TypeError, IndexError):  # it raises these, though it promises one
         return None
 
 

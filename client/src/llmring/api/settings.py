@@ -44,10 +44,17 @@ def read_url(base_url: str | None) -> str:
     """The address given, that of `LLMRING_API_URL`, or the public one.
 
     Raises:
-        APIConfigurationError: it is no address of a server.
+        APIConfigurationError: it is no address of a server, or has a user or a password in it, which would be
+            shown wherever the address is.
     """
     url = (base_url or os.environ.get("LLMRING_API_URL") or DEFAULT_URL).strip().rstrip("/")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # What it raises repeats the address, with a password that may be in it.
+        raise APIConfigurationError("base_url must be like https://api.llmring.ai") from None
+    if "@" in url:  # also where it is not read as userinfo: a slip must not show what was meant as one
+        raise APIConfigurationError("base_url must be an address without a user, a password or any other @")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise APIConfigurationError(f"base_url must be like https://api.llmring.ai, not {url!r}")
     return url

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from llmring.api.calls import Known
 from llmring.api.exchange import Flow, Request, exchange
-from llmring.api.models import decode, encode, given
+from llmring.api.models import decode, encode, encode_fields, given
 from llmring.api.models.accounts import Budget, Budgets, Reservation, Settlement, Webhook, Webhooks
 
 # Registering and deleting have no idempotency key, so they are sent once.
@@ -79,11 +79,12 @@ def reserve_budget(
         reservation_id: a UUID of the caller's own: whoever asks again with it is given the same reservation.
 
     Raises:
+        APIValidationError: the amount is none.
         APIConflictError: so much is not left (`kind` is `budget-exceeded`).
         APIUnavailableError: nobody knows what is left; do not spend.
     """
     own_id = reservation_id or str(uuid4())
-    body = encode(given({"amount": amount, "expires_in_s": expires_in_s, "reservation_id": own_id}))
+    body = encode_fields(given({"amount": amount, "expires_in_s": expires_in_s, "reservation_id": own_id}))
     path = f"/api/v1/budgets/{quote(budget_id, safe='')}/reserve"
     return decode((yield from _send("POST", path, body, repeatable=True)), Reservation)
 
@@ -94,10 +95,11 @@ def settle_budget(
     """Say what the call has cost in the end; without a cost the reservation is given back.
 
     Raises:
+        APIValidationError: the cost is no amount.
         APINotFoundError: there is no such reservation.
         APIConflictError: it was settled with another cost.
     """
-    body = encode(given({"reservation_id": reservation_id, "cost": cost}))
+    body = encode_fields(given({"reservation_id": reservation_id, "cost": cost}))
     path = f"/api/v1/budgets/{quote(budget_id, safe='')}/settle"
     return decode((yield from _send("POST", path, body, repeatable=True)), Settlement)
 

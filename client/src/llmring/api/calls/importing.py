@@ -13,7 +13,7 @@ import msgspec
 from llmring.api.calls import Known
 from llmring.api.exceptions import APIError, APIQuotaExceededError, APIRateLimitError, APIValidationError
 from llmring.api.exchange import Flow, Pause, Request, Response, exchange
-from llmring.api.models import decode, encode, given
+from llmring.api.models import decode, encode_fields, given
 from llmring.api.models.usage import USAGE_FIELDS, ImportResult, RefusedLine
 from llmring.api.problems import problem_error
 
@@ -116,8 +116,8 @@ def _bodies(
             refused.append(RefusedLine(index=index, reason="it is no object"))
             continue
         try:
-            body = encode(_as_usage(record, key, recalculate=recalculate))
-        except (TypeError, ValueError, RecursionError) as error:
+            body = encode_fields(_as_usage(record, key, recalculate=recalculate))
+        except (APIValidationError, TypeError, ValueError, RecursionError) as error:
             refused.append(RefusedLine(index=index, reason=f"it has no JSON form: {error}"))
         else:
             yield index, body

@@ -6,7 +6,7 @@ from typing import Any, Literal, Unpack
 from llmring.api.calls import Day, Known, usage_filter
 from llmring.api.exceptions import APIValidationError, FieldError
 from llmring.api.exchange import Flow, Request, exchange
-from llmring.api.models import decode, encode, given
+from llmring.api.models import decode, encode_fields, given
 from llmring.api.models.usage import USAGE_FIELDS, LogAnswer, UsageFields, UsageStats
 
 
@@ -30,7 +30,7 @@ def usage_body(fields: dict[str, Any]) -> bytes:
     """One record as it is sent.
 
     Raises:
-        APIValidationError: a field is none of a record, or has no JSON form.
+        APIValidationError: a field is none of a record, or has no JSON form, as NaN has none.
     """
     if not fields.keys() <= USAGE_FIELDS:
         errors = [
@@ -38,7 +38,7 @@ def usage_body(fields: dict[str, Any]) -> bytes:
         ]
         raise APIValidationError("; ".join(f"{each.field}: {each.message}" for each in errors), errors=errors)
     try:
-        return encode(fields)
+        return encode_fields(fields)
     except (TypeError, ValueError, RecursionError) as error:
         raise APIValidationError(f"the record has no JSON form: {error}") from None
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from llmring.api.models import encode
+from llmring.api.models import encode_fields
 from llmring.api.models.usage import USAGE_FIELDS
 from llmring.api.queue.sender import MAX_BATCH, Sender
 from llmring.api.queue.store import QueueStore, RefusedRow, Row
@@ -119,7 +119,7 @@ class UsageQueue:
             wrong, body = "", b""
             if record.keys() <= USAGE_FIELDS:
                 try:
-                    body = encode(record)
+                    body = encode_fields(record)
                 except Exception as error:
                     wrong = f"it has no JSON form: {error}"
                 if len(body) > MAX_RECORD_BYTES:
