@@ -142,21 +142,10 @@ class QueueStore:
         """Take the oldest records that nobody else sends now, as many as fit into one request."""
         now = time.time()
         with self._file.transaction() as connection:
-            found = connection.execute(
-                # A lease far ahead was written by a wrong clock.
-                """SELECT id, idempotency_key, body, stamp FROM records
-                   WHERE lease_until <= ? OR lease_until > ? ORDER BY id LIMIT ?""",
-                (now, now + 2 * LEASE_S, limit),
-            )
-            rows: list[Row] = []
-            size = 0
-            for each in found:
-                row = Row(*each)
-                size += len(row.body) + 64
-                if rows and size > _MAX_BODY_BYTES:
-                    break
-                rows.append(row)
-            found.close()
+            rows = _find_free(connection, now, limit)
+            if not rows:
+                _free_the_dead(connection)
+                rows = _find_free(connection, now, limit)
             connection.executemany(
                 "UPDATE records SET lease_owner = ?, lease_until = ? WHERE id = ?",
                 [(self._owner, now + LEASE_S, row.id) for row in rows],
@@ -219,6 +208,25 @@ def _set_aside(connection: sqlite3.Connection, refused: Sequence[tuple[Row, str]
 def _count(connection: sqlite3.Connection, up_to: int = _LAST_ID) -> int:
     found: tuple[int] = connection.execute("SELECT count(*) FROM records WHERE id <= ?", (up_to,)).fetchone()
     return found[0]
+
+
+def _find_free(connection: sqlite3.Connection, now: float, limit: int) -> list[Row]:
+    found = connection.execute(
+        # A lease far ahead was written by a wrong clock.
+        """SELECT id, idempotency_key, body, stamp FROM records
+           WHERE lease_until <= ? OR lease_until > ? ORDER BY id LIMIT ?""",
+        (now, now + 2 * LEASE_S, limit),
+    )
+    rows: list[Row] = []
+    size = 0
+    for each in found:
+        row = Row(*each)
+        size += len(row.body) + 64
+        if rows and size > _MAX_BODY_BYTES:
+            break
+        rows.append(row)
+    found.close()
+    return rows
 
 
 def _free_the_dead(connection: sqlite3.Connection) -> None:
