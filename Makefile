@@ -33,6 +33,9 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# Tests start hundreds of processes. Without compiled files each of them compiles everything anew.
+test chaos chaos-short faults kills: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(VENV)/.installed-dev ## Run every test; says loudly what this machine cannot run
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup --ignore tests/faults $(ARGS)
 

@@ -91,7 +91,7 @@ def postgres_url() -> Iterator[str]:
     address = _shared("postgres")
     admin = f"postgresql://postgres@{address}/postgres"
     name = f"test_{secrets.token_hex(8)}"
-    _run(_execute(admin, f"CREATE DATABASE {name} TEMPLATE template0"))
+    _run(_execute(admin, f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY FILE_COPY"))
     yield f"postgresql://postgres@{address}/{name}"
     _run(_execute(admin, f"DROP DATABASE {name} WITH (FORCE)"))
 
