@@ -117,7 +117,7 @@ class Admission:
         self._cookies.require_own_page(scope["method"], headers)
         digest = sha256(token).digest()
         known = self._keys.find(digest, now)
-        if known is None or known.kind != "session":
+        if known is None:
             known = await self._verify("session", digest, client, now, reply)
         if with_opener:
             headers.append((OPENER_HEADER, opener_of(token).hex().encode()))

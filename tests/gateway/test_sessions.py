@@ -64,6 +64,10 @@ async def test_a_token_that_is_remembered_is_still_no_key(house: House) -> None:
     key = house.new_key()
     assert (await house.ask("GET", "/api/v1/keys", ("X-API-Key", key))).status == 200
     assert (await house.ask("GET", "/api/v1/keys", cookie(key))).status == 401
+    assert (await house.ask("GET", "/api/v1/keys", ("X-API-Key", key))).status == 200, (
+        "it is as good as before"
+    )
+    assert (await house.ask("GET", "/api/v1/keys", cookie(token))).status == 200
 
 
 @pytest.mark.parametrize("nominated", ["origin", "Origin, User-Agent", "sec-fetch-site, origin"])

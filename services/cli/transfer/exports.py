@@ -18,7 +18,6 @@ from shared.web.exchange import exchange
 from shared.web.problems import read_problem
 
 _LINES_AT_ONCE: Final = 10_000
-_TELL_EVERY: Final = 10_000
 _FORMATS: Final = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
 
 Write = Callable[[Sequence[bytes]], None]
