@@ -79,14 +79,7 @@ class WebhookNotices:
             except (ValueError, RecursionError) as error:  # msgspec's included
                 poison.append(Poison(record, f"{type(error).__name__}: {error}"))
         async with self._database.transaction() as connection:
-            await self._positions.advance(
-                connection,
-                GROUP,
-                taken.topic,
-                taken.partition,
-                expected=taken.expected,
-                next_offset=taken.next_offset,
-            )
+            await self._positions.advance_past(connection, GROUP, taken)
             for event in events:
                 email_key = await find_email_key(connection, event.account_id)
                 if email_key is not None:

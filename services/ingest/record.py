@@ -110,14 +110,7 @@ class Recorder:
         """
         priced, poison = await self._price_all(accepted.records)
         async with self._database.transaction() as connection:
-            await self._positions.advance(
-                connection,
-                RATER,
-                USAGE_LOGGED,
-                accepted.partition,
-                expected=accepted.expected,
-                next_offset=accepted.next_offset,
-            )
+            await self._positions.advance_past(connection, RATER, accepted)
             first = [each for each in priced if each.event.repriced_at is None]
             late = [each for each in priced if each.event.repriced_at is not None]
             new = await insert_logs(connection, [each.event for each in first])

@@ -80,14 +80,7 @@ class Issuer:
         """
         drafts, poison = await _read(taken)
         async with self._database.transaction() as connection:
-            await self._positions.advance(
-                connection,
-                GROUP,
-                taken.topic,
-                taken.partition,
-                expected=taken.expected,
-                next_offset=taken.next_offset,
-            )
+            await self._positions.advance_past(connection, GROUP, taken)
             issued, refused = await self._issue(connection, drafts)
             await dead_letter(self._event_log, poison + refused)
         for kind, count in Counter(issued).items():

@@ -63,13 +63,6 @@ class Taker:
             except (ValueError, RecursionError) as error:  # msgspec's included
                 poison.append(Poison(record, f"{type(error).__name__}: {error}"))
         async with self._database.transaction() as connection:
-            await self._positions.advance(
-                connection,
-                GROUP,
-                taken.topic,
-                taken.partition,
-                expected=taken.expected,
-                next_offset=taken.next_offset,
-            )
+            await self._positions.advance_past(connection, GROUP, taken)
             await enqueue(connection, messages, at=self._clock.now())
             await dead_letter(self._event_log, poison)

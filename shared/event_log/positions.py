@@ -16,7 +16,7 @@ The free half of each page keeps the frequent updates in place (HOT), without to
 
 from collections.abc import Collection
 
-from shared.event_log.port import FencedError
+from shared.event_log.port import FencedError, Slice
 from shared.postgres import Connection, Database
 
 LIST_POSITIONS = """
@@ -90,6 +90,21 @@ class PostgresPositions:
         )
         if moved is None:
             raise FencedError(f"{group} is no longer at {topic}/{partition}@{expected}")
+
+    async def advance_past(self, connection: Connection, group: str, taken: Slice) -> None:
+        """Move the position past a slice; see `advance`.
+
+        Raises:
+            FencedError: another member has moved it; roll back.
+        """
+        await self.advance(
+            connection,
+            group,
+            taken.topic,
+            taken.partition,
+            expected=taken.expected,
+            next_offset=taken.next_offset,
+        )
 
 
 async def list_positions(connection: Connection, schema: str, group: str, topic: str) -> dict[int, int]:

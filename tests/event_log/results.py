@@ -45,14 +45,7 @@ class Results:
 
     async def apply(self, group: str, part: Slice) -> None:
         async with self.database.transaction() as connection:
-            await self.positions.advance(
-                connection,
-                group,
-                part.topic,
-                part.partition,
-                expected=part.expected,
-                next_offset=part.next_offset,
-            )
+            await self.positions.advance_past(connection, group, part)
             await connection.executemany(
                 "INSERT INTO results.applied (consumer_group, partition, record_offset, value) "
                 "VALUES ($1, $2, $3, $4)",
