@@ -10,38 +10,12 @@ from typing import Final
 import msgspec
 
 from shared.clock import rfc3339
-from shared.contracts.usage import NULL
+from shared.contracts.usage import NULL, UsageLog
 
 Record = dict[str, msgspec.Raw]
 
-INTEGERS: Final = frozenset(
-    (
-        "input_tokens",
-        "output_tokens",
-        "cached_input_tokens",
-        "cache_write_5m_tokens",
-        "cache_write_1h_tokens",
-        "reasoning_tokens",
-        "audio_input_tokens",
-        "audio_output_tokens",
-        "latency_ms",
-    )
-)
-TEXTS: Final = frozenset(
-    (
-        "model",
-        "provider",
-        "alias",
-        "profile",
-        "origin",
-        "id_at_origin",
-        "service_tier",
-        "timestamp",
-        "idempotency_key",
-    )
-)
-KNOWN: Final = INTEGERS | TEXTS | {"cost", "metadata"}
-
+_KNOWN: Final = frozenset(UsageLog.__struct_fields__)
+_NUMBERS: Final = frozenset(name for name in _KNOWN if name.endswith("_tokens")) | {"latency_ms", "cost"}
 _FOREIGN: Final = frozenset(("id", "logged_at", "created_at", "conversation_id"))
 _ID_PREFIX: Final = "id:"
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
@@ -88,7 +62,7 @@ def adapt_fields(record: Record, *, keep_cost: bool) -> bytes:
 
 
 def _adapt(record: Record, *, keep_cost: bool) -> bytes:
-    adapted = {name: value for name, value in record.items() if name in KNOWN and value != NULL}
+    adapted = {name: value for name, value in record.items() if name in _KNOWN and value != NULL}
     if not keep_cost:
         given = record.get("client_cost", NULL)  # of our own exports: what the caller said
         adapted.pop("cost", None)
@@ -120,7 +94,7 @@ def adapt_row(row: dict[str, str], *, keep_cost: bool) -> bytes:
             continue
         if name == "metadata":
             record[name] = _json(text)
-        elif (name in INTEGERS or name == "cost") and _NUMBER.fullmatch(text):
+        elif name in _NUMBERS and _NUMBER.fullmatch(text):
             record[name] = msgspec.Raw(text.encode())
         else:
             record[name] = _text(text)
