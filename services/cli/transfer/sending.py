@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from services.cli.transfer.sources import Item, Passed, Source
+from services.ingest.routes.import_logs import ImportProgress
 from shared.errors import UnavailableError
 from shared.web.exchange import Exchange, exchange
 from shared.web.problems import Problem, read_problem
@@ -20,14 +21,10 @@ _LONGEST_PAUSE_S: Final = 30.0
 _QUOTA: Final = "/quota-exceeded"
 
 
-class _Told(msgspec.Struct):
+class _Told(ImportProgress):
+    """A line of the answer: of progress or, with `line`, of a record that was refused."""
+
     line: int = 0
-    lines: int = 0
-    accepted: int = 0
-    replayed: int = 0
-    rejected: int = 0
-    done: bool = False
-    error: Problem | None = None
 
 
 _told = msgspec.json.Decoder(_Told)
