@@ -56,6 +56,17 @@ STATEMENT_TIMEOUT: Final = timedelta(seconds=10)
 _log = logging.getLogger(__name__)
 
 
+START_ERRORS: Final = (
+    MigrationError,
+    SigningKeyError,
+    SealingKeyError,
+    ListenError,
+    CertificateError,
+    SettingsError,
+)
+"""A process cannot start by them; their texts say what a person can do."""
+
+
 def run_one(name: str, process: Process, settings: ProcessSettings) -> None:
     """Run a process until it is told to end.
 
@@ -106,14 +117,7 @@ def run_one(name: str, process: Process, settings: ProcessSettings) -> None:
         )
         with export_telemetry(name, VERSION):
             uvloop.run(run_process(front, prepare, listening=listening))
-    except (
-        MigrationError,
-        SigningKeyError,
-        SealingKeyError,
-        ListenError,
-        CertificateError,
-        SettingsError,
-    ) as error:
+    except START_ERRORS as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -9,18 +9,12 @@ import uvloop
 
 from services.cli.data_dir import hold_data_dir
 from services.cli.embedded_postgres import run_embedded_postgres
-from services.cli.process import run_one
+from services.cli.process import START_ERRORS, run_one
 from services.cli.settings import ProcessSettings, load_settings
 from services.cli.signals import leave
 from services.cli.version import VERSION
-from services.receipts.signer import SigningKeyError
 from services.separate import SERVICES
-from services.webhooks.sealing_key import SealingKeyError
 from shared.errors import UnavailableError
-from shared.postgres import MigrationError
-from shared.runtime.listen import ListenError
-from shared.runtime.tls import CertificateError
-from shared.settings import SettingsError
 from shared.telemetry.export import export_telemetry
 from shared.telemetry.logs import configure_logs
 
@@ -45,14 +39,7 @@ def serve(name: str | None) -> None:
         try:
             with export_telemetry("serve", VERSION):
                 uvloop.run(serve_all(settings, url))
-        except (
-            MigrationError,
-            SigningKeyError,
-            SealingKeyError,
-            ListenError,
-            CertificateError,
-            SettingsError,
-        ) as error:
+        except START_ERRORS as error:
             raise click.ClickException(str(error)) from error
         except UnavailableError as error:
             raise click.ClickException(f"{error.detail} {error.__cause__ or ''}".strip()) from error
