@@ -94,6 +94,7 @@ class Claims:
         self._leave_alone_until = 0.0
         self._in_flight: dict[tuple[UUID, UUID], _InFlight] = {}
         self._coalescer: Coalescer[Claim, StoredClaim] = Coalescer(self._flush)
+        self._patient: Coalescer[Claim, StoredClaim] = Coalescer(self._flush_with_patience)
 
     @asynccontextmanager
     async def hold(
@@ -161,8 +162,13 @@ class Claims:
         key, value = _in_cache(claim)
         try:
             found = _settled(await self._coalescer.submit(claim))
-        except UnavailableError as error:
-            return await self._settle_without_database(self._memory, key, value, error)
+        except UnavailableError:
+            try:
+                standing = await self._memory.decide(key, value)
+            except UnavailableError:
+                found = await self._settle_with_patience(claim)
+            else:
+                return _standing(standing, replayed=standing != value)
         if found.stored:
             return found  # what the row says stands, and the rater has made the claim say the same
         value = found.digest + found.event
@@ -185,18 +191,18 @@ class Claims:
         again = _settled(await self._coalescer.submit(claim))
         return again._replace(replayed=found.replayed or again.event != found.event)
 
-    async def _settle_without_database(
-        self, memory: ClaimMemory, key: bytes, value: bytes, error: UnavailableError
-    ) -> Settled:
-        try:
-            standing = await memory.decide(key, value)
-        except UnavailableError:
-            raise error from None
-        return _standing(standing, replayed=standing != value)
+    async def _settle_with_patience(self, claim: Claim) -> Settled:
+        """What Postgres says where nobody can decide in its stead: one that is only slow is waited for."""
+        found = _settled(await self._patient.submit(claim))
+        # The question that nobody waited for may have claimed the key all the same.
+        return found._replace(replayed=found.event != claim.event)
+
+    async def _flush_with_patience(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
+        return await self._presence.ask(lambda: self._insert(claims))
 
     async def _flush(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
         if self._memory is None:
-            return await self._presence.ask(lambda: self._insert(claims))
+            return await self._flush_with_patience(claims)
         if time.monotonic() < self._leave_alone_until:
             raise UnavailableError("The database is not available at the moment.")
         try:

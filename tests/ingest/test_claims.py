@@ -180,6 +180,25 @@ async def test_redis_is_not_needed_while_postgres_is_there(street: Street, to_re
 
 
 @pytest.mark.redis
+async def test_a_slow_postgres_is_waited_for_where_redis_cannot_decide(street: Street, to_redis: Way) -> None:
+    ingest = await street.open_ingest(redis_url=to_redis.url)
+    await ingest.log("warm")
+    await to_redis.link.cut()
+    call = {"provider": "openai", "model": "m-1"}
+    database = await street.open_database()
+    async with database.transaction() as connection:
+        await connection.execute("LOCK TABLE usage.claims IN ACCESS EXCLUSIVE MODE")
+        waiting = asyncio.create_task(ingest.call("POST", "/api/v1/log", call, key="k"))
+        await asyncio.sleep(1)  # longer than it may take where Redis can decide
+    first = await waiting
+    later(ingest)
+    again = await ingest.call("POST", "/api/v1/log", call, key="k")
+    names = [[name for name, _ in answer.headers] for answer in (first, again)]
+    assert [b"idempotent-replayed" in each for each in names] == [False, True]
+    assert first.body == again.body
+
+
+@pytest.mark.redis
 async def test_an_emptied_redis_costs_nothing(street: Street, redis_url: str) -> None:
     ingest = await street.open_ingest(redis_url=redis_url)
     log = FalteringLog(street.event_log)
