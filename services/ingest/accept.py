@@ -6,7 +6,7 @@ recomputes it from the registry version that is written into the event.
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import compress
 from uuid import UUID
 
@@ -94,7 +94,7 @@ class Acceptance:
             QuotaExceededError: the account has used up its month.
             UnavailableError: the event log is away; with an idempotency key a retry is safe.
         """
-        prepared = await self._prepare(principal, body, idempotency_key)
+        prepared = await self._prepare(principal, body, idempotency_key, self._clock.now())
         [outcome] = await self._record(principal, [prepared], headers)
         if isinstance(outcome, LLMRingError):
             raise outcome
@@ -132,6 +132,7 @@ class Acceptance:
         *,
         keyed_by_content: bool = False,
     ) -> list[Accepted | LLMRingError]:
+        now = self._clock.now()
         outcomes: list[Accepted | LLMRingError | None] = []
         prepared: list[Prepared] = []
         for number, item in enumerate(items):
@@ -140,7 +141,9 @@ class Acceptance:
             try:
                 if isinstance(item, bytes) and len(item) > MAX_LOG_BODY_BYTES:
                     raise TooLargeError(f"A record is larger than {MAX_LOG_BODY_BYTES} bytes.")
-                prepared.append(await self._prepare(principal, item, None, keyed_by_content=keyed_by_content))
+                prepared.append(
+                    await self._prepare(principal, item, None, now, keyed_by_content=keyed_by_content)
+                )
                 outcomes.append(None)
             except UnavailableError:
                 raise  # of the registry: no record can be priced now
@@ -154,13 +157,13 @@ class Acceptance:
         principal: Principal,
         body: bytes | msgspec.Raw,
         idempotency_key: bytes | None,
+        now: datetime,
         *,
         keyed_by_content: bool = False,
     ) -> Prepared:
         log = parse_log(body)
         key = parse_idempotency_key(idempotency_key, log)
         check_metadata(log)
-        now = self._clock.now()
         occurred_at = parse_timestamp(log, now=now, max_skew=self._max_skew)
         client_cost = parse_cost(log)
         tokens = tokens_of(log, billed_by_us=client_cost is None)
