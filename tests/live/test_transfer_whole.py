@@ -12,10 +12,15 @@ import httpx
 import pyarrow.compute
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from shared.cells import guard_cell, read_cell
 from tests.live.conftest import Account
 from tests.live.process import ServerProcess
 from tests.live.transfer import CLI, MONTH, environment, record, run, write_lines
+
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def test_what_was_sent_for_one_account_is_not_passed_over_for_another(
@@ -114,3 +119,54 @@ def test_an_export_has_every_record_in_each_form(account: Account, tmp_path: Pat
     assert "The server answers 422: " in done.stderr
     done = run(account, "export", "-o", "nowhere/x.csv", cwd=tmp_path, check=1)
     assert done.stderr.startswith("Error: No such file or directory")
+
+
+@given(st.text("'=+-@\t\r\n\uff1da1", max_size=6))
+def test_a_guarded_text_begins_no_formula_and_is_read_as_it_was(text: str) -> None:
+    guarded = guard_cell(text)
+    assert not guarded.startswith(FORMULAS)
+    assert read_cell(guarded) == text
+    assert guarded in (text, f"'{text}")
+
+
+def test_an_exported_table_holds_no_formula_and_comes_back_as_it_was(
+    server: ServerProcess, operator: httpx.Client, account: Account, tmp_path: Path
+) -> None:
+    texts = [
+        "=1+1",
+        "+1",
+        "-2",
+        "@SUM(A1)",
+        "\tx",
+        "\r=x",
+        "\n=x",
+        "\uff1d1",
+        "'=1",
+        "''-1",
+        "'plain",
+        "it's",
+        "1",
+        "-",
+    ]
+    records = [
+        record(n, origin=text, alias=text, profile=text, id_at_origin=text, metadata={"=x": text}, cost=0.25)
+        for n, text in enumerate(texts)
+    ]  # fmt: skip
+    run(account, "import", write_lines(tmp_path / "in.ndjson", records), cwd=tmp_path)
+    account.stats(**MONTH)
+    run(account, "export", "-o", "out.csv", cwd=tmp_path)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(FORMULAS)]
+    other = Account(server, operator)
+    run(other, "import", "out.csv", cwd=tmp_path)
+    other.stats(**MONTH)
+
+    def kept(of: Account) -> list[dict[str, object]]:
+        own = ("id", "received_at")
+        return [
+            {name: value for name, value in each.items() if name not in own} for each in of.logs(limit=500)
+        ]
+
+    assert kept(other) == kept(account)
+    assert {row["origin"] for row in kept(other)} == set(texts)
