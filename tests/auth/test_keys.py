@@ -116,6 +116,34 @@ async def test_a_key_cannot_give_what_it_has_not(auth: Auth, nora: Owner) -> Non
     assert (await narrow.ask("PATCH", f"/{other}", {"scopes": ["admin"]})).json()["scopes"] == ["admin"]
 
 
+async def test_a_key_that_expires_leaves_none_behind_that_does_not(auth: Auth, nora: Owner) -> None:
+    lasting = (await nora.make(scopes=["log"]))["key"]["id"]
+    made = await nora.make(scopes=ALL, expires_at=HOUR_LATER)
+    brief = Owner(auth, nora.account_id, made["api_key"], made["key"]["id"])
+    assert (await brief.make())["key"]["expires_at"] == HOUR_LATER
+    assert (await brief.make(expires_at=None))["key"]["expires_at"] == HOUR_LATER
+    sooner = (await brief.make(expires_at="2027-01-15T08:30:00Z"))["key"]["id"]
+    later = "2027-01-15T09:00:00.000001Z"
+    for method, path, body in (
+        ("POST", "", {"expires_at": later}),
+        ("PATCH", f"/{sooner}", {"expires_at": later}),
+        ("PATCH", f"/{sooner}", {"expires_at": None}),
+        ("PATCH", f"/{brief.key_id}", {"expires_at": None}),
+    ):
+        refused = await brief.ask(method, path, body)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "expires_at"), body
+        assert HOUR_LATER in refused.json()["detail"]
+    assert (await brief.ask("PATCH", f"/{lasting}", {"scopes": ["log", "admin"]})).status_code == 403
+    assert (await brief.ask("POST", f"/{lasting}/rotate", {})).status_code == 403
+    # What ends no later than it does is as ever, and so is what gives nothing.
+    assert (await brief.ask("PATCH", f"/{sooner}", {"expires_at": HOUR_LATER})).status_code == 200
+    shorter = await brief.ask("PATCH", f"/{lasting}", {"name": "x", "expires_at": "2027-01-15T10:00:00Z"})
+    assert shorter.status_code == 200
+    assert (await brief.ask("POST", f"/{brief.key_id}/rotate", {})).json()["key"]["expires_at"] == HOUR_LATER
+    auth.clock.at += timedelta(hours=1)
+    assert await nora.names() == ["x", None]
+
+
 async def test_an_operators_key_makes_operators_keys(auth: Auth) -> None:
     key = await ensure_operator(auth.database, auth.clock)
     assert key is not None

@@ -174,9 +174,16 @@ async def find_live_key(connection: Connection, key_sha256: bytes, at: datetime)
     )
 
 
+class HeldKey(NamedTuple):
+    """A key that lives; `expires_at` None is never."""
+
+    scopes: tuple[str, ...]
+    expires_at: datetime | None
+
+
 # No stronger lock than an update of the row itself takes, so that whoever holds a key may go on to change it.
 HOLD_LIVE_KEY: Final = """
-SELECT k.scopes FROM auth.api_keys k JOIN auth.accounts a USING (account_id)
+SELECT k.scopes, k.expires_at FROM auth.api_keys k JOIN auth.accounts a USING (account_id)
 WHERE k.account_id = $1 AND k.key_id = $2
   AND k.revoked_at IS NULL
   AND (k.expires_at IS NULL OR k.expires_at > $3)
@@ -187,10 +194,10 @@ FOR NO KEY UPDATE OF k
 
 async def hold_live_key(
     connection: Connection, account_id: UUID, key_id: UUID, at: datetime
-) -> tuple[str, ...] | None:
-    """The scopes of a key that lives, and stays as it is until the transaction ends; None if it has ended."""
-    found = await connection.fetchval(HOLD_LIVE_KEY, account_id, key_id, at)
-    return None if found is None else tuple(found)
+) -> HeldKey | None:
+    """A key that lives, and stays as it is until the transaction ends; None if it has ended."""
+    row = await connection.fetchrow(HOLD_LIVE_KEY, account_id, key_id, at)
+    return None if row is None else HeldKey(tuple(row["scopes"]), row["expires_at"])
 
 
 MARK_KEY_USED: Final = """
