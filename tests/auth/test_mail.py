@@ -143,7 +143,8 @@ async def test_tls_is_checked_and_a_login_goes_through_it_alone(
         server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
     ) -> AuthResult:
         assert isinstance(data, LoginPassword)
-        return AuthResult(success=(data.login, data.password) == (b"llmring", b"secret"))
+        # What is not handled the server refuses itself.
+        return AuthResult(success=(data.login, data.password) == (b"llmring", b"secret"), handled=False)
 
     options: dict[str, Any] = {"authenticator": authenticate, "auth_required": True}
     if security == "tls":
@@ -154,14 +155,18 @@ async def test_tls_is_checked_and_a_login_goes_through_it_alone(
         settings = settings_of(
             port, smtp_host="localhost", smtp_security=security, smtp_user="llmring", smtp_password="secret"
         )
-        with pytest.raises(UnavailableError, match="certificate"):
-            await SmtpCarrier(settings).carry(letter())
+        for without_tls in (SmtpCarrier(settings).carry(letter()), SmtpCarrier(settings).check()):
+            with pytest.raises(UnavailableError, match="certificate"):
+                await without_tls
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        await SmtpCarrier(settings).check()
+        assert mailbox.mails == []
         await SmtpCarrier(settings).carry(letter())
-        wrong = msgspec.structs.replace(settings, smtp_password="guessed")
-        with pytest.raises(UnavailableError) as refused:
-            await SmtpCarrier(wrong).carry(letter())
-        assert "guessed" not in str(refused.value)
+        wrong = SmtpCarrier(msgspec.structs.replace(settings, smtp_password="guessed"))
+        for refusal, told in ((wrong.carry(letter()), "does not take"), (wrong.check(), "refuses the login")):
+            with pytest.raises(UnavailableError, match=f"{told}.*535") as refused:
+                await refusal
+            assert "guessed" not in str(refused.value)
     assert len(mailbox.mails) == 1
 
 
@@ -170,6 +175,8 @@ async def test_a_server_without_tls_gets_nothing_that_was_to_be_secret() -> None
     async with open_server(mailbox) as port:
         with pytest.raises(UnavailableError):
             await SmtpCarrier(settings_of(port, smtp_security="starttls")).carry(letter())
+        with pytest.raises(UnavailableError, match="STARTTLS"):
+            await SmtpCarrier(settings_of(port, smtp_security="starttls")).check()
     assert mailbox.mails == []
 
 
