@@ -280,15 +280,17 @@ def test_nothing_that_is_queued_can_raise(fake: FakeServer, api: APIService) -> 
         {"idempotency_key": object()},
         {"idempotency_key": "\ud800", "\udfff": 1},
         {"model": "m", "cost": float("nan")},
+        {"model": "m", "metadata": {"scores": (1.5, float("-inf")), "best": Decimal("NaN"), "none": None}},
     ):
         put(**wrong)
-    put(**RECORD)
+    put(**RECORD, metadata={"said": "null NaN Infinity", "nothing": None})
     assert api.flush().sent == 1
     reasons = [each.reason for each in api.list_refused()]
-    assert len(reasons) == 8
+    assert len(reasons) == 9
     assert reasons[1] == "no such fields: tokens"
     assert "larger than 65536 bytes" in reasons[3]
     assert "cost: must be a finite number" in reasons[7]
+    assert "metadata.scores.1: must be a finite number; metadata.best: must be" in reasons[8]
 
 
 def test_without_a_disk_it_works_in_memory(fake: FakeServer, tmp_path: Path) -> None:
