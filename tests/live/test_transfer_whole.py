@@ -26,15 +26,36 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 def test_what_was_sent_for_one_account_is_not_passed_over_for_another(
     server: ServerProcess, operator: httpx.Client, account: Account, tmp_path: Path
 ) -> None:
-    file = write_lines(tmp_path / "many.ndjson", [record(n) for n in range(3000)])
+    # So few that they are taken in one go: of several, any may be the first to reach the quota.
+    file = write_lines(tmp_path / "many.ndjson", [record(n) for n in range(900)])
     small = Account(server, operator)
-    limits = {"requests_per_minute": None, "logs_per_month": 2000, "retention_days": None}
+    limits = {"requests_per_minute": None, "logs_per_month": 600, "retention_days": None}
     operator.patch(f"/api/v1/admin/accounts/{small.account_id}", json=limits).raise_for_status()
     done = run(small, "import", file, cwd=tmp_path, check=1)
     assert "quota" in done.stderr
-    assert count_saved(tmp_path / "many.ndjson.import-state") == 2000
+    assert count_saved(tmp_path / "many.ndjson.import-state") == 600
     done = run(account, "import", file, cwd=tmp_path)
-    assert done.stdout == "3000 records: 3000 new, 0 were there, 0 refused.\n"
+    assert done.stdout == "900 records: 900 new, 0 were there, 0 refused.\n"
+
+
+def test_a_second_import_of_a_source_is_refused_while_the_first_one_runs(
+    account: Account, tmp_path: Path
+) -> None:
+    file = write_lines(tmp_path / "records.ndjson", [record(1)])
+    nowhere = [*CLI, "import", str(file), "--url", "http://127.0.0.1:9"]
+    first = subprocess.Popen(nowhere, env=environment(account), stderr=subprocess.PIPE)
+    try:
+        assert first.stderr is not None
+        first.stderr.readline()  # it cannot send, and waits
+        done = run(account, "import", file, cwd=tmp_path, check=1)
+        assert done.stderr.startswith(f"Error: Another import of {file} is running")
+        assert run(account, "import", write_lines(tmp_path / "b.ndjson", [record(2)]), cwd=tmp_path)
+    finally:
+        first.kill()
+        first.communicate()
+    done = run(account, "import", file, cwd=tmp_path)  # whoever was killed holds nothing
+    assert done.stdout == "1 records: 1 new, 0 were there, 0 refused.\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.ndjson", "records.ndjson"]
 
 
 @pytest.fixture
