@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 
+from services.auth.forget import Forgetting
 from services.auth.operator import ensure_operator
 from services.auth.settings import AuthSettings
 from shared.errors import UnavailableError
@@ -389,3 +390,28 @@ async def test_a_revocation_holds_although_the_event_log_is_away(auth: Auth, nor
     assert (await nora.ask("DELETE", f"/{made['key']['id']}")).status_code == 204
     assert await auth.verify(made["api_key"]) is None
     assert await auth.count("outbox") == 1
+
+
+async def test_what_ended_long_ago_is_deleted_and_the_audit_log_stays(auth: Auth, nora: Owner) -> None:
+    soon = await nora.make(name="expires", expires_at=HOUR_LATER)
+    gone = await nora.make(name="revoked")
+    assert (await nora.ask("DELETE", f"/{gone['key']['id']}")).status_code == 204
+    lasting = await nora.make(name="lasts", expires_at="2099-01-01T00:00:00Z")
+    for _ in range(6):  # of the keys of logins the sixth revokes the first
+        auth.clock.at += timedelta(seconds=61)
+        await auth.open_session()
+    told = len(await entries(auth, auth.token_of(nora.account_id, "admin"), limit=500))
+    forgetting = Forgetting(auth.database, auth.clock, timedelta(hours=24))
+    assert await forgetting.forget() == 0
+    assert (await auth.count("api_keys"), await auth.count("sessions")) == (10, 6)
+    auth.clock.at = T0 + timedelta(days=90, seconds=1)
+    assert await forgetting.forget() == 1  # revoked at the beginning
+    assert await auth.count("sessions") == 0
+    auth.clock.at += timedelta(hours=1)
+    assert await forgetting.forget() == 2
+    assert await auth.verify(lasting["api_key"]) is not None
+    assert await auth.verify(nora.key) is not None
+    assert await auth.verify(soon["api_key"]) is None
+    names = [name for name in await nora.names(with_ended=True) if name is not None]
+    assert names == [*["login"] * 5, "lasts"]
+    assert len(await entries(auth, auth.token_of(nora.account_id, "admin"), limit=500)) == told
