@@ -34,7 +34,7 @@ from services.auth.routes.verify import build_verify_route
 from services.auth.send_mails import MailSender
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
-from services.auth.tell_of_webhooks import WebhookNotices
+from services.auth.tell_of_webhooks import build_notices
 from services.auth.throttle import Throttle
 from services.auth.verify import KeyVerification
 from shared.clock import Clock
@@ -103,7 +103,7 @@ def build_auth(
     )
     mails = MailSender(database, build_carrier(settings), Letters(settings, clock), clock)
     outbound = Outbound(timeout=PROVIDER_PATIENCE, max_bytes=PROVIDER_MAX_BYTES)
-    notices = WebhookNotices(database, event_log, PostgresPositions(database, SCHEMA.name), clock)
+    notices = build_notices(database, event_log, PostgresPositions(database, SCHEMA.name), clock)
     pending = PendingKeys(database, clock)
     oauth = OAuthLogin(
         database=database,

@@ -1,5 +1,6 @@
 """Webhooks, put together: the HTTP application, and the loops that take events and deliver messages."""
 
+import functools
 from datetime import timedelta
 from importlib.resources import files
 from typing import Final, NamedTuple
@@ -14,7 +15,7 @@ from services.webhooks.routes.deliveries import build_delivery_routes
 from services.webhooks.routes.endpoints import build_endpoint_routes
 from services.webhooks.sealing_key import SealingKey
 from services.webhooks.settings import WebhooksSettings
-from services.webhooks.take import Read, Taker
+from services.webhooks.take import build_taker
 from services.webhooks.worker import build_workers
 from shared.clock import Clock
 from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED
@@ -119,16 +120,14 @@ def build_delivering(
     positions = PostgresPositions(database, SCHEMA.name)
     published = RegistryReader(database, sources.registry, clock)
 
-    def taker(read: Read) -> Taker:
-        return Taker(
-            database=database, event_log=sources.event_log, positions=positions, clock=clock, read=read
-        )
-
+    taker = functools.partial(
+        build_taker, database=database, event_log=sources.event_log, positions=positions, clock=clock
+    )
     return Service(
         name="deliverer",
         workers=build_workers(
-            takers={REGISTRY_PUBLISHED: taker(published.read), BUDGETS_CROSSED: taker(read_crossing)},
-            deliverer=Deliverer(
+            [taker(REGISTRY_PUBLISHED, published.read), taker(BUDGETS_CROSSED, read_crossing)],
+            Deliverer(
                 database=database,
                 event_log=sources.event_log,
                 sealing_key=sealing_key,
@@ -137,9 +136,7 @@ def build_delivering(
                 settings=settings,
                 version=version,
             ),
-            retention=DeliveryRetention(database, clock, timedelta(days=settings.keep_days)),
-            event_log=sources.event_log,
-            positions=positions,
+            DeliveryRetention(database, clock, timedelta(days=settings.keep_days)),
         ),
         pings={"database": database.ping, "event_log": sources.event_log.ping},
         on_start=[sealing_key.open],

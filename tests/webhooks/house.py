@@ -1,5 +1,6 @@
 """The webhooks service on a real database and event log, and the means to drive it step by step."""
 
+import functools
 import json
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from services.webhooks.read_registry import RegistryReader
 from services.webhooks.sealing_key import SealingKey
 from services.webhooks.service import SCHEMA, Sources, build_outbound, build_webhooks
 from services.webhooks.settings import WebhooksSettings
-from services.webhooks.take import Read, Taker
+from services.webhooks.take import build_taker
 from shared.clock import FixedClock
 from shared.contracts.keys import Principal
 from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED, TOPICS
@@ -23,6 +24,7 @@ from shared.event_log.port import EventLog, Slice, StoredRecord
 from shared.event_log.positions import PostgresPositions
 from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.event_log.postgres import open_postgres_event_log
+from shared.event_log.take import Taker
 from shared.postgres import Database, migrate, open_database
 from shared.proofs.signing import SigningKey
 from shared.runtime.service import Service
@@ -72,7 +74,7 @@ class House:
     clock: FixedClock
     registry: ARegistry
     service: Service
-    takers: dict[str, Taker]
+    takers: dict[str, Taker[Any]]
     deliverer: Deliverer
     settings: WebhooksSettings
     offsets: dict[str, int] = field(default_factory=dict)
@@ -197,20 +199,24 @@ class Street:
         outbound = outbound or build_outbound(chosen)
         self.stack.push_async_callback(outbound.close)
 
-        def taker(read: Read) -> Taker:
-            positions = PostgresPositions(database, SCHEMA.name)
-            return Taker(database=database, event_log=event_log, positions=positions, clock=clock, read=read)
-
+        taker = functools.partial(
+            build_taker,
+            database=database,
+            event_log=event_log,
+            positions=PostgresPositions(database, SCHEMA.name),
+            clock=clock,
+        )
+        takers: list[Taker[Any]] = [
+            taker(REGISTRY_PUBLISHED, RegistryReader(database, registry, clock).read),  # type: ignore[arg-type]  # it is only called
+            taker(BUDGETS_CROSSED, read_crossing),
+        ]
         return House(
             database=database,
             event_log=event_log,
             clock=clock,
             registry=registry,
             service=service,
-            takers={
-                REGISTRY_PUBLISHED: taker(RegistryReader(database, registry, clock).read),  # type: ignore[arg-type]  # it is only called
-                BUDGETS_CROSSED: taker(read_crossing),
-            },
+            takers={each.topic: each for each in takers},
             deliverer=Deliverer(
                 database=database,
                 event_log=event_log,
