@@ -28,10 +28,10 @@ from services.auth.store.accounts import (
 )
 from services.auth.store.api_keys import revoke_all_keys, revoke_unproven_keys
 from services.auth.store.identities import find_identity, insert_identity
-from services.auth.store.outbox import OutboxEvent
 from services.auth.store.sessions import delete_sessions
 from shared.clock import Clock
 from shared.errors import EmailNotVerifiedError, ForbiddenError
+from shared.event_log.outbox import OutboxEvent
 from shared.postgres import Connection
 
 
