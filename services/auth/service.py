@@ -10,6 +10,7 @@ from services.auth.keys import AccountKeys
 from services.auth.login import Login
 from services.auth.mail.carriers import build_carrier
 from services.auth.mail.letters import Letters
+from services.auth.note_webhooks import build_webhook_audit
 from services.auth.oauth.choose import build_providers
 from services.auth.oauth.log_in import OAuthLogin
 from services.auth.overview import Overviews
@@ -76,7 +77,7 @@ def build_auth(
 
     Args:
         database: with this service's migrations applied by the time it answers.
-        event_log: takes `keys.changed`, gives `webhooks.disabled`.
+        event_log: takes `keys.changed`, gives `webhooks.changed` and `webhooks.disabled`.
         principals: checks the gateway's token.
         client_limiter: counts attempts to log in and the like, by client address.
         email_limiter: the same by email address.
@@ -103,7 +104,9 @@ def build_auth(
     )
     mails = MailSender(database, build_carrier(settings), Letters(settings, clock), clock)
     outbound = Outbound(timeout=PROVIDER_PATIENCE, max_bytes=PROVIDER_MAX_BYTES)
-    notices = build_notices(database, event_log, PostgresPositions(database, SCHEMA.name), clock)
+    positions = PostgresPositions(database, SCHEMA.name)
+    notices = build_notices(database, event_log, positions, clock)
+    webhook_audit = build_webhook_audit(database, event_log, positions)
     pending = PendingKeys(database, clock)
     oauth = OAuthLogin(
         database=database,
@@ -139,6 +142,7 @@ def build_auth(
             Worker("auth-relay", changes.run_relay),
             Worker("auth-mails", mails.run),
             Worker("auth-notices", notices.run),
+            Worker("auth-webhook-audit", webhook_audit.run),
         ],
         pings={"database": database.ping, "event_log": event_log.ping},
         on_stop=[passwords.close, outbound.close],

@@ -1,12 +1,13 @@
-"""Write a mail for each webhook that was disabled, to the address of its account.
+"""Write down that a webhook was disabled, and write a mail about it to the address of its account.
 
-The mail is noted down in the transaction of the consumer's position, and sent as every other one.
+Both are noted down in the transaction of the consumer's position; the mail is sent as every other one.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from services.auth.audit import Actor, record_audit
 from services.auth.store.accounts import find_email_key
 from services.auth.store.mails import Notice, insert_notice
 from shared.clock import Clock, rfc3339
@@ -29,7 +30,7 @@ _WHY: Final[dict[DisabledReason, str]] = {
 def build_notices(
     database: Database, event_log: EventLog, positions: PostgresPositions, clock: Clock
 ) -> Taker[WebhookDisabled]:
-    """Notes a mail for each event of `webhooks.disabled`.
+    """Notes an entry of the audit log and a mail for each event of `webhooks.disabled`.
 
     Args:
         database: of the schema `auth`.
@@ -40,6 +41,17 @@ def build_notices(
 
     async def apply(connection: Connection, events: Sequence[WebhookDisabled]) -> None:
         for event in events:
+            await record_audit(
+                connection,
+                Actor("system"),
+                "webhook.disabled",
+                account_id=event.account_id,
+                at=event.disabled_at,
+                target_id=event.webhook_id,
+                before={"status": "enabled"},
+                after={"status": "disabled", "reason": event.reason, "host": event.host},
+                entry_id=event.event_id,
+            )
             email_key = await find_email_key(connection, event.account_id)
             if email_key is not None:
                 await insert_notice(connection, _notice_of(event, email_key, clock.now()))

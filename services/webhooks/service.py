@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from services.webhooks.deliver import Deliverer
 from services.webhooks.deliveries import DeliveryLog
 from services.webhooks.endpoints import AccountEndpoints
+from services.webhooks.note_change import SCHEMA as SCHEMA_NAME
 from services.webhooks.read_budgets import read_crossing
 from services.webhooks.read_registry import RegistryReader
 from services.webhooks.retention import DeliveryRetention
@@ -18,7 +19,8 @@ from services.webhooks.settings import WebhooksSettings
 from services.webhooks.take import build_taker
 from services.webhooks.worker import build_workers
 from shared.clock import Clock
-from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED
+from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED, WEBHOOKS_CHANGED
+from shared.event_log.outbox import Outbox
 from shared.event_log.port import EventLog
 from shared.event_log.positions import PostgresPositions
 from shared.postgres import Database, Schema
@@ -29,7 +31,7 @@ from shared.web.client import Upstream
 from shared.web.guarded import GuardedOutbound
 from shared.web.principal import PrincipalVerifier
 
-SCHEMA: Final = Schema("webhooks", files("services.webhooks") / "migrations")
+SCHEMA: Final = Schema(SCHEMA_NAME, files("services.webhooks") / "migrations")
 
 MAX_BODY_BYTES: Final = 64 * 1024
 """No request of this service is nearly as large; a longer one is refused before anything is made of it."""
@@ -42,7 +44,8 @@ class Sources(NamedTuple):
     """Where events come from.
 
     Attributes:
-        event_log: gives `registry.published` and `budgets.crossed`, takes `webhooks.disabled`.
+        event_log: gives `registry.published` and `budgets.crossed`, takes `webhooks.changed` and
+            `webhooks.disabled`.
         registry: tells what a version changed.
     """
 
@@ -137,6 +140,7 @@ def build_delivering(
                 version=version,
             ),
             DeliveryRetention(database, clock, timedelta(days=settings.keep_days)),
+            Outbox(database, sources.event_log, clock, schema=SCHEMA.name, topic=WEBHOOKS_CHANGED),
         ),
         pings={"database": database.ping, "event_log": sources.event_log.ping},
         on_start=[sealing_key.open],

@@ -22,6 +22,9 @@ SESSION_SCOPES = (SCOPE_READ, SCOPE_ADMIN, SCOPE_SESSION)
 
 CredentialKind = Literal["key", "session"]
 
+CallerKind = Literal["key", "session", "operator"]
+"""What somebody calls by; `operator` is a key of that scope."""
+
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who is calling, as the gateway vouches for it in a signed token.
@@ -40,6 +43,13 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_minute: int | None = None
     logs_per_month: int | None = None
     expires_at: int = 0
+
+    @property
+    def kind(self) -> CallerKind:
+        """What it is that `key_id` names."""
+        if SCOPE_SESSION in self.scopes:
+            return "session"
+        return "operator" if SCOPE_OPERATOR in self.scopes else "key"
 
 
 class KeyLookup(msgspec.Struct, frozen=True):

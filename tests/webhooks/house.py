@@ -18,8 +18,9 @@ from services.webhooks.settings import WebhooksSettings
 from services.webhooks.take import build_taker
 from shared.clock import FixedClock
 from shared.contracts.keys import Principal
-from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED, TOPICS
+from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED, TOPICS, WEBHOOKS_CHANGED
 from shared.errors import NotFoundError
+from shared.event_log.outbox import Outbox
 from shared.event_log.port import EventLog, Slice, StoredRecord
 from shared.event_log.positions import PostgresPositions
 from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
@@ -31,8 +32,10 @@ from shared.runtime.service import Service
 from shared.web.client import Answer, AsgiUpstream, HeaderList
 from shared.web.guarded import GuardedOutbound
 from shared.web.principal import PrincipalMint, PrincipalVerifier
+from tests.receipts.event_log import read_all
 
 A, B = UUID(int=0xA), UUID(int=0xB)
+KEY = UUID(int=7)
 GATEWAY = SigningKey.from_seed(bytes(32))
 
 
@@ -78,6 +81,7 @@ class House:
     deliverer: Deliverer
     settings: WebhooksSettings
     offsets: dict[str, int] = field(default_factory=dict)
+    key_id: UUID = KEY
 
     async def call(
         self,
@@ -89,7 +93,7 @@ class House:
         scopes: tuple[str, ...] = ("read", "admin"),
     ) -> Any:
         """One request as the gateway would pass it on; a problem is raised as its typed error."""
-        headers = list(self.principal(account, scopes).items())
+        headers = [*self.principal(account, scopes).items(), (b"x-forwarded-for", b"198.51.100.7")]
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         assert self.service.app is not None
         answer = await AsgiUpstream(self.service.app).call(
@@ -99,7 +103,7 @@ class House:
 
     def principal(self, account: UUID = A, scopes: tuple[str, ...] = ("read", "admin")) -> dict[bytes, bytes]:
         """What the gateway adds to a request of an account."""
-        principal = Principal(account_id=account, key_id=UUID(int=7), scopes=scopes)
+        principal = Principal(account_id=account, key_id=self.key_id, scopes=scopes)
         return {b"x-llmring-principal": PrincipalMint(GATEWAY, self.clock).mint(principal)}
 
     async def register(self, url: str, *events: str, account: UUID = A) -> Any:
@@ -120,6 +124,13 @@ class House:
         text = "&".join(f"{name}={value}" for name, value in query.items())
         page = await self.call("GET", f"/{endpoint['id']}/deliveries?{text}")
         return page["deliveries"]
+
+    async def told(self) -> list[dict[str, Any]]:
+        """What the relay has told of changes, oldest first."""
+        outbox = Outbox(self.database, self.event_log, self.clock, schema=SCHEMA.name, topic=WEBHOOKS_CHANGED)
+        while await outbox.publish_left_over():
+            pass
+        return [json.loads(each.value or b"") for each in await read_all(self.event_log, WEBHOOKS_CHANGED)]
 
     async def take(self, *values: bytes, topic: str = REGISTRY_PUBLISHED) -> None:
         """Hand records to the consumer, as the event log would."""

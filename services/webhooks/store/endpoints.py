@@ -160,9 +160,9 @@ async def update_secrets(
 DELETE_ENDPOINT: Final = "DELETE FROM webhooks.endpoints WHERE account_id = $1 AND endpoint_id = $2"
 
 
-async def delete_endpoint(connection: Connection, account_id: UUID, endpoint_id: UUID) -> bool:
-    """Take an endpoint out with all its deliveries. False: no such endpoint."""
-    return await connection.execute(DELETE_ENDPOINT, account_id, endpoint_id) == "DELETE 1"
+async def delete_endpoint(connection: Connection, account_id: UUID, endpoint_id: UUID) -> None:
+    """Take an endpoint out with all its deliveries."""
+    await connection.execute(DELETE_ENDPOINT, account_id, endpoint_id)
 
 
 CLEAR_FAILING: Final = """
