@@ -13,6 +13,7 @@ from services.webhooks import service as webhooks
 from services.webhooks.take import GROUP as WEBHOOKS
 from shared.contracts.topics import (
     BUDGETS_CROSSED,
+    KEYS_CHANGED,
     REGISTRY_PUBLISHED,
     RETENTION,
     USAGE_LOGGED,
@@ -50,5 +51,6 @@ def build_trimmer(
         WEBHOOKS_CHANGED: [Group(AUDIT, accounts)],
         WEBHOOKS_DISABLED: [Group(MAILS, accounts)],
         REGISTRY_PUBLISHED: hooks,
+        KEYS_CHANGED: hooks,
     }
     return Worker("event-log-trim", Trimmer(database, retention, groups).run)

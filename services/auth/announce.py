@@ -1,4 +1,4 @@
-"""Tell the gateways that what they remember of an account's keys is out of date.
+"""Tell the gateways that what they remember of an account's keys is out of date, and others who is suspended.
 
 The event is written in the transaction of the change (`note_change`), so that neither is without the other,
 and goes to the event log before the caller is answered (`KeyChanges.publish`). When the log is away, the
@@ -38,7 +38,13 @@ _encoder = msgspec.json.Encoder()
 
 
 async def note_change(
-    connection: Connection, account_id: UUID, at: datetime, key_ids: Sequence[UUID] = ()
+    connection: Connection,
+    account_id: UUID,
+    at: datetime,
+    key_ids: Sequence[UUID] = (),
+    *,
+    suspended: bool | None = None,
+    void_before: datetime | None = None,
 ) -> OutboxEvent:
     """Write the event of a change into the outbox, in the transaction of the change.
 
@@ -47,8 +53,18 @@ async def note_change(
         account_id: whose keys.
         at: the instant of the change.
         key_ids: which keys; none means all of them.
+        suspended: whether the account is now; None where that has not changed.
+        void_before: until when whoever had the account had no right to it; None where he had.
     """
-    value = _encoder.encode(KeysChanged(account_id=account_id, key_ids=tuple(key_ids), changed_at=at))
+    value = _encoder.encode(
+        KeysChanged(
+            account_id=account_id,
+            key_ids=tuple(key_ids),
+            changed_at=at,
+            suspended=suspended,
+            void_before=void_before,
+        )
+    )
     event = OutboxEvent(uuid7(), KEYS_CHANGED, account_id.bytes, value, at)
     await insert_event(connection, _SCHEMA, event)
     return event

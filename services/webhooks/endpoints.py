@@ -104,28 +104,29 @@ class AccountEndpoints:
             UnavailableError: the database is away.
         """
         await self._check(request.url, request.events, request.description)
-        now = self._clock.now()
         secret = new_secret()
-        endpoint = Endpoint(
-            endpoint_id=uuid7(),
-            url=request.url,
-            events=_ordered(request.events),
-            description=request.description,
-            status="enabled",
-            disabled_reason=None,
-            disabled_at=None,
-            failing_since=None,
-            created_at=now,
-            updated_at=now,
-            old_secret_until=None,
-        )
         async with self._database.transaction() as connection:
             await lock_account(connection, by.account_id)
             if await count_endpoints(connection, by.account_id) >= self._max_endpoints:
                 raise ConflictError(
                     f"The account has {self._max_endpoints} webhooks, as many as it may. Delete one first."
                 )
-            await insert_endpoint(connection, by.account_id, endpoint, self._sealing_key.seal(secret))
+            now = self._clock.now()
+            endpoint = Endpoint(
+                endpoint_id=uuid7(),
+                url=request.url,
+                events=_ordered(request.events),
+                description=request.description,
+                status="enabled",
+                disabled_reason=None,
+                disabled_at=None,
+                failing_since=None,
+                created_at=now,
+                updated_at=now,
+                old_secret_until=None,
+            )
+            sealed = self._sealing_key.seal(secret)
+            await insert_endpoint(connection, by.account_id, endpoint, sealed, by.principal.key_id)
             await note_change(
                 connection, by, "webhook.created", endpoint.endpoint_id, at=now, after=facts_of(endpoint)
             )

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from services.webhooks.deliver import Deliverer
 from services.webhooks.deliveries import DeliveryLog
 from services.webhooks.endpoints import AccountEndpoints
+from services.webhooks.follow_accounts import build_account_taker
 from services.webhooks.note_change import SCHEMA as SCHEMA_NAME
 from services.webhooks.read_budgets import read_crossing
 from services.webhooks.read_registry import RegistryReader
@@ -44,8 +45,8 @@ class Sources(NamedTuple):
     """Where events come from.
 
     Attributes:
-        event_log: gives `registry.published` and `budgets.crossed`, takes `webhooks.changed` and
-            `webhooks.disabled`.
+        event_log: gives `registry.published`, `budgets.crossed` and `keys.changed`, takes `webhooks.changed`
+            and `webhooks.disabled`.
         registry: tells what a version changed.
     """
 
@@ -129,7 +130,11 @@ def build_delivering(
     return Service(
         name="deliverer",
         workers=build_workers(
-            [taker(REGISTRY_PUBLISHED, published.read), taker(BUDGETS_CROSSED, read_crossing)],
+            [
+                taker(REGISTRY_PUBLISHED, published.read),
+                taker(BUDGETS_CROSSED, read_crossing),
+                build_account_taker(database, sources.event_log, positions, clock),
+            ],
             Deliverer(
                 database=database,
                 event_log=sources.event_log,

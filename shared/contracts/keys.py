@@ -78,9 +78,18 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeysChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """Event `keys.changed`: whatever was cached of this account's keys and sessions is out of date."""
+    """Event `keys.changed`: whatever was cached of this account's keys and sessions is out of date.
+
+    Attributes:
+        key_ids: which; none means all.
+        suspended: whether the account is suspended from then on; None says nothing of that.
+        void_before: whatever was set up for the account until then, or by these keys, was somebody's who had
+            no right to it, and ends. None: nothing does.
+    """
 
     v: int = 1
     account_id: UUID
     key_ids: tuple[UUID, ...] = ()
     changed_at: Instant
+    suspended: bool | None = None
+    void_before: Instant | None = None

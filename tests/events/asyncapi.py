@@ -70,6 +70,7 @@ CHANNELS: Final = {
     KEYS_CHANGED: Channel(
         KeysChanged,
         {"type": "string", "format": "binary", "description": "account_id, as its 16 bytes"},
+        ("webhooks",),
     ),
 }
 DEAD_MESSAGE: Final = "UsageDead"

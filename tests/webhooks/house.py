@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from services.webhooks.deliver import Deliverer
+from services.webhooks.follow_accounts import build_account_taker
 from services.webhooks.read_budgets import read_crossing
 from services.webhooks.read_registry import RegistryReader
 from services.webhooks.sealing_key import SealingKey
@@ -220,6 +221,7 @@ class Street:
         takers: list[Taker[Any]] = [
             taker(REGISTRY_PUBLISHED, RegistryReader(database, registry, clock).read),  # type: ignore[arg-type]  # it is only called
             taker(BUDGETS_CROSSED, read_crossing),
+            build_account_taker(database, event_log, PostgresPositions(database, SCHEMA.name), clock),
         ]
         return House(
             database=database,
