@@ -14,6 +14,7 @@ from services.auth.note_webhooks import build_webhook_audit
 from services.auth.oauth.choose import build_providers
 from services.auth.oauth.log_in import OAuthLogin
 from services.auth.overview import Overviews
+from services.auth.own_keys import OwnKeys
 from services.auth.passwords import PasswordHashes
 from services.auth.pending_keys import PendingKeys
 from services.auth.profile import Profile
@@ -124,7 +125,7 @@ def build_auth(
         *build_session_routes(sessions, Profile(database, changes, clock), cookie),
         *build_admin_routes(AccountAdmin(database, changes, clock)),
         *build_key_routes(AccountKeys(database, changes, clock, settings.keys_per_account)),
-        *build_account_routes(Overviews(database, ingest), RetentionRules(database)),
+        *build_account_routes(Overviews(database, ingest), RetentionRules(database), OwnKeys(database)),
         *build_audit_routes(AuditLog(database)),
         build_verify_route(KeyVerification(database, sessions, clock)),
     ]

@@ -1,6 +1,6 @@
 """What auth, gateway and services tell one another about who is calling."""
 
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -75,6 +75,23 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_minute: int | None
     logs_per_month: int | None
     expires_at: float | None
+
+
+OWNED_PATH = "/internal/keys/owned"
+MAX_KEYS_ASKED = 100
+
+
+class OwnedQuestion(msgspec.Struct, frozen=True):
+    """Which of these are keys of the account, or were until they ended?"""
+
+    account_id: UUID
+    key_ids: Annotated[list[UUID], msgspec.Meta(max_length=MAX_KEYS_ASKED)]
+
+
+class OwnedKeys(msgspec.Struct, frozen=True):
+    """Those that are."""
+
+    key_ids: list[UUID]
 
 
 class KeysChanged(msgspec.Struct, frozen=True, kw_only=True):
