@@ -55,7 +55,7 @@ class KafkaProcess(ServerProcess):
         self.controller = f"127.0.0.1:{find_free_port()}"
         self.voters = f"{node_id}@{self.controller}"
         self.settings: dict[str, str] = {}
-        self._properties = folder / "server.properties"
+        self.properties = folder / "server.properties"
         self._disk = folder / "data"
         find_java()  # what this machine lacks is said before anything starts
 
@@ -68,7 +68,7 @@ class KafkaProcess(ServerProcess):
             "log.dirs": str(self._disk),
         }
         settings |= self.settings
-        self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        self.properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         self.format()
 
     def format(self) -> None:
@@ -80,7 +80,7 @@ class KafkaProcess(ServerProcess):
 
     def command(self) -> Sequence[str]:
         archive = f"-XX:SharedArchiveFile={_find_kit() / 'classes'}"
-        return [*_java(), archive, "kafka.Kafka", str(self._properties)]
+        return [*_java(), archive, "kafka.Kafka", str(self.properties)]
 
 
 class _FirstBroker(KafkaProcess):
@@ -88,7 +88,7 @@ class _FirstBroker(KafkaProcess):
 
     def format(self) -> None:
         done = subprocess.run(
-            [*_java(), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties)],
+            [*_java(), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self.properties)],
             capture_output=True,
             text=True,
             check=False,
@@ -99,7 +99,7 @@ class _FirstBroker(KafkaProcess):
 
     def command(self) -> Sequence[str]:
         archive = f"-XX:ArchiveClassesAtExit={self.folder / 'kit' / 'classes'}"
-        return [*_java(), archive, "kafka.Kafka", str(self._properties)]
+        return [*_java(), archive, "kafka.Kafka", str(self.properties)]
 
 
 @cache
