@@ -47,8 +47,8 @@ async def test_a_consumer_whose_client_stalls_gets_another_one(
 ) -> None:
     made: list[Any] = []
 
-    def build(bootstrap: str, group: str) -> Any:
-        member = build_member(bootstrap, group)
+    def build(brokers: Brokers, group: str) -> Any:
+        member = build_member(brokers, group)
         if not made:
             _stall(member, how)
         made.append(member)
