@@ -31,6 +31,7 @@ Action = Literal[
     "identity.linked",
     "account.reclaimed",
     "password.reset",
+    "receipt.read",
 ]
 ActorKind = Literal["account", "key", "session", "operator", "command_line", "first_start"]
 
