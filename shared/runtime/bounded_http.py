@@ -256,7 +256,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """End a connection whose request has not arrived whole; what has will be answered."""
         if self._arriving:
             self.transport.close()
-        else:
+        elif not self.transport.is_closing():
             super().shutdown()
         self.stalled_s = min(self.stalled_s, self.stalled_at_the_end_s)
         if self._stalled is not None:
