@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from services.auth import service as auth
 from services.auth.settings import AuthSettings
@@ -90,6 +90,12 @@ def build_deployment(
         database=database, event_log=event_log, principals=principals, clock=clock, version=version
     )
     pricebook = Pricebook(_upstream(registry_service))
+
+    async def ask_auth(scope: Scope, receive: Receive, send: Send) -> None:
+        """Auth, which is built after ingest, since each asks the other."""
+        assert auth_service.app is not None  # noqa: S101 - it answers HTTP
+        await auth_service.app(scope, receive, send)
+
     ingest_service = ingest.build_ingest(
         database=database,
         event_log=event_log,
@@ -97,6 +103,7 @@ def build_deployment(
         principals=principals,
         clock=clock,
         version=version,
+        auth=AsgiUpstream(ask_auth),
         pace=pace,
         claim_cache=claim_cache,
         quota_counter=None if redis is None else build_quota_counter(redis),

@@ -136,6 +136,7 @@ async def _build_ingest(around: Surroundings) -> Service:
         principals=around.principals,
         clock=around.clock,
         version=around.version,
+        auth=around.upstream("auth"),
         alone=True,
         claim_cache=build_claim_cache(redis),
         marks=build_marks(redis),
@@ -247,7 +248,9 @@ SERVICES: Final = {
         ),
     ),
     "registry": Process(_build_registry, ("database_url", "principal_public_keys")),
-    "ingest": Process(_build_ingest, ("database_url", "redis_url", "principal_public_keys", "registry_url")),
+    "ingest": Process(
+        _build_ingest, ("database_url", "redis_url", "principal_public_keys", "registry_url", "auth_url")
+    ),
     "auth": Process(_build_auth, ("database_url", "redis_url", "principal_public_keys", "ingest_url")),
     "receipts": Process(
         _build_receipts, ("database_url", "principal_public_keys", "registry_url", "receipts_signing_seed")

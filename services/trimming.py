@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from services.auth import service as auth
+from services.auth.note_webhooks import GROUP as AUDIT
 from services.auth.tell_of_webhooks import GROUP as MAILS
 from services.ingest import service as ingest
 from services.ingest.record import RATER
@@ -12,10 +13,12 @@ from services.webhooks import service as webhooks
 from services.webhooks.take import GROUP as WEBHOOKS
 from shared.contracts.topics import (
     BUDGETS_CROSSED,
+    KEYS_CHANGED,
     REGISTRY_PUBLISHED,
     RETENTION,
     USAGE_LOGGED,
     USAGE_RATED,
+    WEBHOOKS_CHANGED,
     WEBHOOKS_DISABLED,
 )
 from shared.event_log.positions import PostgresPositions
@@ -40,11 +43,14 @@ def build_trimmer(
     }
     retention[USAGE_LOGGED] = accepted
     hooks = [Group(WEBHOOKS, PostgresPositions(database, webhooks.SCHEMA.name))]
+    accounts = PostgresPositions(database, auth.SCHEMA.name)
     groups = {
         USAGE_LOGGED: [Group(RATER, PostgresPositions(database, ingest.SCHEMA.name))],
         USAGE_RATED: [Group(ISSUER, PostgresPositions(database, receipts.SCHEMA.name))],
         BUDGETS_CROSSED: hooks,
-        WEBHOOKS_DISABLED: [Group(MAILS, PostgresPositions(database, auth.SCHEMA.name))],
+        WEBHOOKS_CHANGED: [Group(AUDIT, accounts)],
+        WEBHOOKS_DISABLED: [Group(MAILS, accounts)],
         REGISTRY_PUBLISHED: hooks,
+        KEYS_CHANGED: hooks,
     }
     return Worker("event-log-trim", Trimmer(database, retention, groups).run)

@@ -100,7 +100,8 @@ class AccountAdmin:
                 before={name: value for name, value in before.items() if value != after[name]},
                 after={name: value for name, value in after.items() if value != before[name]},
             )
-            event = await note_change(connection, account_id, now)
+            suspended = changed.suspended_at is not None
+            event = await note_change(connection, account_id, now, suspended=suspended)
         await self._changes.publish(event)
         return _view(changed)
 

@@ -15,25 +15,29 @@ import msgspec
 
 from services.auth.store.accounts import Account
 from services.auth.store.audit import StoredEntry, insert_entry
-from shared.contracts.keys import SCOPE_OPERATOR, SCOPE_SESSION, Principal
+from shared.contracts.keys import CallerKind, Principal
+from shared.contracts.webhooks import WebhookAction
 from shared.ids import uuid7
 from shared.postgres import Connection
 
-Action = Literal[
-    "account.opened",
-    "account.changed",
-    "key.created",
-    "key.changed",
-    "key.rotated",
-    "key.revoked",
-    "session.opened",
-    "session.ended",
-    "identity.linked",
-    "account.reclaimed",
-    "password.reset",
-    "receipt.read",
-]
-ActorKind = Literal["account", "key", "session", "operator", "command_line", "first_start"]
+Action = (
+    WebhookAction
+    | Literal[
+        "account.opened",
+        "account.changed",
+        "key.created",
+        "key.changed",
+        "key.rotated",
+        "key.revoked",
+        "session.opened",
+        "session.ended",
+        "identity.linked",
+        "account.reclaimed",
+        "password.reset",
+        "receipt.read",
+    ]
+)
+ActorKind = CallerKind | Literal["account", "command_line", "first_start", "system"]
 
 _MAX_CLIENT_CHARS: Final = 255
 _KEY_TEXT: Final = re.compile(rb"(llmr_pk_[0-9a-fA-F]{8})[0-9a-fA-F]+")
@@ -45,8 +49,8 @@ class Actor(NamedTuple):
 
     Attributes:
         kind: `account` is whoever registers, shows a password or comes from a provider; `key` and `session`
-            are the account's own; `operator` is a key of that scope; `command_line` and `first_start` came by
-            no request.
+            are the account's own; `operator` is a key of that scope; `command_line`, `first_start` and
+            `system` came by no request.
         account_id: whose key or session it is.
         client: the client's address, or user@host.
     """
@@ -60,10 +64,14 @@ class Actor(NamedTuple):
 
 def actor_of(principal: Principal, client: str | None) -> Actor:
     """Whoever holds the key or the session of this principal."""
-    if SCOPE_SESSION in principal.scopes:
-        return Actor("session", principal.account_id, session_id=principal.key_id, client=client)
-    kind: ActorKind = "operator" if SCOPE_OPERATOR in principal.scopes else "key"
-    return Actor(kind, principal.account_id, principal.key_id, client=client)
+    return caller(principal.kind, principal.account_id, principal.key_id, client)
+
+
+def caller(kind: CallerKind, account_id: UUID, credential_id: UUID, client: str | None) -> Actor:
+    """Whoever holds the key or the session of this id."""
+    if kind == "session":
+        return Actor(kind, account_id, session_id=credential_id, client=client)
+    return Actor(kind, account_id, credential_id, client=client)
 
 
 def local_actor(kind: Literal["command_line", "first_start"]) -> Actor:
@@ -85,6 +93,7 @@ async def record_audit(
     target_id: UUID | None = None,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
+    entry_id: UUID | None = None,
 ) -> None:
     """Add an entry, in the transaction of the change.
 
@@ -94,13 +103,14 @@ async def record_audit(
         action: what was done.
         account_id: whose account it was done to.
         at: the instant of the change.
-        target_id: what it was done to, where that is not the account: a key, a session.
+        target_id: what it was done to, where that is not the account: a key, a session, a webhook.
         before: what it was, as far as it changed. Never a secret; the text of an API key is cut all the same.
         after: what it is now, likewise.
+        entry_id: of what another service tells, maybe twice: it is added once.
     """
     entry = StoredEntry(
         account_id=account_id,
-        entry_id=uuid7(),
+        entry_id=entry_id or uuid7(),
         happened_at=at,
         action=action,
         actor=by.kind,

@@ -9,7 +9,7 @@ from services.auth.announce import note_change
 from services.auth.api_keys import ApiKey, new_api_key
 from services.auth.audit import Actor, record_audit
 from services.auth.store.api_keys import Origin, insert_api_key
-from services.auth.store.outbox import OutboxEvent
+from shared.event_log.outbox import OutboxEvent
 from shared.ids import uuid7
 from shared.postgres import Connection
 

@@ -11,9 +11,11 @@ from services.auth.keys import AccountKeys
 from services.auth.login import Login
 from services.auth.mail.carriers import build_carrier
 from services.auth.mail.letters import Letters
+from services.auth.note_webhooks import build_webhook_audit
 from services.auth.oauth.choose import build_providers
 from services.auth.oauth.log_in import OAuthLogin
 from services.auth.overview import Overviews
+from services.auth.own_keys import OwnKeys
 from services.auth.passwords import PasswordHashes
 from services.auth.pending_keys import PendingKeys
 from services.auth.profile import Profile
@@ -35,7 +37,7 @@ from services.auth.routes.verify import build_verify_route
 from services.auth.send_mails import MailSender
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
-from services.auth.tell_of_webhooks import WebhookNotices
+from services.auth.tell_of_webhooks import build_notices
 from services.auth.throttle import Throttle
 from services.auth.verify import KeyVerification
 from shared.clock import Clock
@@ -78,7 +80,7 @@ def build_auth(
 
     Args:
         database: with this service's migrations applied by the time it answers.
-        event_log: takes `keys.changed`, gives `webhooks.disabled`.
+        event_log: takes `keys.changed`, gives `webhooks.changed` and `webhooks.disabled`.
         principals: checks the gateway's token.
         client_limiter: counts attempts to log in and the like, by client address.
         email_limiter: the same by email address.
@@ -106,7 +108,9 @@ def build_auth(
     mails = MailSender(database, build_carrier(settings), Letters(settings, clock), clock)
     forgetting = Forgetting(database, clock, timedelta(hours=settings.session_idle_hours))
     outbound = Outbound(timeout=PROVIDER_PATIENCE, max_bytes=PROVIDER_MAX_BYTES)
-    notices = WebhookNotices(database, event_log, PostgresPositions(database, SCHEMA.name), clock)
+    positions = PostgresPositions(database, SCHEMA.name)
+    notices = build_notices(database, event_log, positions, clock)
+    webhook_audit = build_webhook_audit(database, event_log, positions)
     pending = PendingKeys(database, clock)
     oauth = OAuthLogin(
         database=database,
@@ -124,7 +128,7 @@ def build_auth(
         *build_session_routes(sessions, Profile(database, changes, clock), cookie),
         *build_admin_routes(AccountAdmin(database, changes, clock)),
         *build_key_routes(AccountKeys(database, changes, clock, settings.keys_per_account)),
-        *build_account_routes(Overviews(database, ingest), RetentionRules(database)),
+        *build_account_routes(Overviews(database, ingest), RetentionRules(database), OwnKeys(database)),
         *build_audit_routes(AuditLog(database)),
         build_verify_route(KeyVerification(database, sessions, clock)),
     ]
@@ -143,6 +147,7 @@ def build_auth(
             Worker("auth-mails", mails.run),
             Worker("auth-notices", notices.run),
             Worker("auth-forget", forgetting.run),
+            Worker("auth-webhook-audit", webhook_audit.run),
         ],
         pings={"database": database.ping, "event_log": event_log.ping},
         on_stop=[passwords.close, outbound.close],

@@ -1,90 +1,71 @@
-"""Write a mail for each webhook that was disabled, to the address of its account.
+"""Write down that a webhook was disabled, and write a mail about it to the address of its account.
 
-The mail is noted down in the transaction of the consumer's position, and sent as every other one.
+Both are noted down in the transaction of the consumer's position; the mail is sent as every other one.
 """
 
-import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-import msgspec
-
+from services.auth.audit import Actor, record_audit
 from services.auth.store.accounts import find_email_key
 from services.auth.store.mails import Notice, insert_notice
 from shared.clock import Clock, rfc3339
 from shared.contracts.topics import WEBHOOKS_DISABLED
 from shared.contracts.webhooks import DisabledReason, WebhookDisabled
-from shared.event_log.consumer import run_consumer
-from shared.event_log.dead_letter import Poison, dead_letter
-from shared.event_log.port import EventLog, Slice
+from shared.event_log.port import EventLog
 from shared.event_log.positions import PostgresPositions
-from shared.postgres import Database
+from shared.event_log.take import Taker, read_events
+from shared.postgres import Connection, Database
 
 GROUP: Final = "auth-mails"
-EVENT_VERSION: Final = 1
 MAX_RECORDS: Final = 100
 
 _WHY: Final[dict[DisabledReason, str]] = {
     "gone": "it answered 410, which says that it is gone",
     "failing": "every attempt of the last five days failed",
 }
-_decoder: Final = msgspec.json.Decoder(WebhookDisabled)
 
 
-class WebhookNotices:
-    """Takes slices of `webhooks.disabled`.
+def build_notices(
+    database: Database, event_log: EventLog, positions: PostgresPositions, clock: Clock
+) -> Taker[WebhookDisabled]:
+    """Notes an entry of the audit log and a mail for each event of `webhooks.disabled`.
 
     Args:
         database: of the schema `auth`.
-        event_log: gives `webhooks.disabled`, takes `usage.dead`.
-        positions: fences each slice, so that it is applied once whoever delivers it.
+        event_log: gives the topic.
+        positions: of that schema.
         clock: tells when the mails are due: now.
     """
 
-    def __init__(
-        self, database: Database, event_log: EventLog, positions: PostgresPositions, clock: Clock
-    ) -> None:
-        self._database = database
-        self._event_log = event_log
-        self._positions = positions
-        self._clock = clock
+    async def apply(connection: Connection, events: Sequence[WebhookDisabled]) -> None:
+        for event in events:
+            await record_audit(
+                connection,
+                Actor("system"),
+                "webhook.disabled",
+                account_id=event.account_id,
+                at=event.disabled_at,
+                target_id=event.webhook_id,
+                before={"status": "enabled"},
+                after={"status": "disabled", "reason": event.reason, "host": event.host},
+                entry_id=event.event_id,
+            )
+            email_key = await find_email_key(connection, event.account_id)
+            if email_key is not None:
+                await insert_notice(connection, _notice_of(event, email_key, clock.now()))
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Take, until told to stop."""
-        await run_consumer(
-            self._event_log,
-            GROUP,
-            WEBHOOKS_DISABLED,
-            self._positions,
-            self.take,
-            stop=stop,
-            max_records=MAX_RECORDS,
-        )
-
-    async def take(self, taken: Slice) -> None:
-        """Note a mail for each event; set aside what cannot be read.
-
-        Raises:
-            FencedError: another member has applied this slice.
-            UnavailableError: the database or the event log is away; nothing was stored.
-        """
-        events: list[WebhookDisabled] = []
-        poison: list[Poison] = []
-        for record in taken.records:
-            try:
-                event = _decoder.decode(record.value or b"")
-                if event.v != EVENT_VERSION:
-                    raise ValueError(f"version {event.v} is not known")  # noqa: TRY301 - as any other poison
-                events.append(event)
-            except (ValueError, RecursionError) as error:  # msgspec's included
-                poison.append(Poison(record, f"{type(error).__name__}: {error}"))
-        async with self._database.transaction() as connection:
-            await self._positions.advance_past(connection, GROUP, taken)
-            for event in events:
-                email_key = await find_email_key(connection, event.account_id)
-                if email_key is not None:
-                    await insert_notice(connection, _notice_of(event, email_key, self._clock.now()))
-            await dead_letter(self._event_log, poison)
+    return Taker(
+        database=database,
+        event_log=event_log,
+        positions=positions,
+        group=GROUP,
+        topic=WEBHOOKS_DISABLED,
+        max_records=MAX_RECORDS,
+        read=read_events(WebhookDisabled),
+        apply=apply,
+    )
 
 
 def _notice_of(event: WebhookDisabled, email_key: str, at: datetime) -> Notice:

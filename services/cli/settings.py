@@ -47,7 +47,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         redis_url: keeps what several processes share: rate limits and the newest record of each account.
         registry_url: where the registry service is, for the processes that ask it.
         ingest_url: where the ingest service is, for the gateway, auth and receipts.
-        auth_url: where the auth service is, for the gateway and the raters.
+        auth_url: where the auth service is, for the gateway, ingest and the raters.
         receipts_url: where the receipts service is, for the gateway.
         webhooks_url: where the webhooks service is, for the gateway.
         principal_seed: base64 of the 32 seed bytes by which the gateway vouches for callers.

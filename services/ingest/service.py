@@ -11,6 +11,7 @@ from services.ingest.claim import Claims
 from services.ingest.claim_cache import ClaimCache
 from services.ingest.claim_memory import Backlog, ClaimMemory
 from services.ingest.elsewhere import Elsewhere, SharedMarks
+from services.ingest.own_keys import RemoteKeys
 from services.ingest.presence import Presence
 from services.ingest.price_late import LatePricing
 from services.ingest.quota import Quotas
@@ -53,6 +54,7 @@ def build_ingest(
     principals: PrincipalVerifier,
     clock: Clock,
     version: str,
+    auth: Upstream,
     pace: RequestsFirst | None = None,
     alone: bool = False,
     claim_cache: ClaimCache | None = None,
@@ -66,6 +68,7 @@ def build_ingest(
     Args:
         pricebook: prices records; this service keeps it up to date.
         version: of this program, for the OpenAPI document.
+        auth: tells whose keys are whose.
         pace: of the rater, where it shares the process with requests.
         alone: this service is a process of its own. Then raters are others (`build_rating`).
         claim_cache: idempotency keys, for as long as the database is away; see `ClaimMemory`. None where the
@@ -150,7 +153,12 @@ def build_ingest(
         watermark=watermark,
     )
     budgeting = Budgeting(
-        database=database, presence=presence, event_log=event_log, clock=clock, month_clock=budget_clock
+        database=database,
+        presence=presence,
+        event_log=event_log,
+        own_keys=RemoteKeys(auth),
+        clock=clock,
+        month_clock=budget_clock,
     )
     settling = Settling(
         database=database, presence=presence, event_log=event_log, clock=clock, expiry_clock=budget_clock

@@ -1,6 +1,6 @@
 """Set an account's budgets, all at once, and tell how far they are used."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import msgspec
 from services.ingest.budget import BudgetKey, StoredBudget
 from services.ingest.count_budgets import announce_crossings, tell_crossings
 from services.ingest.month import month_of
+from services.ingest.own_keys import OwnKeys
 from services.ingest.presence import Presence
 from services.ingest.store.budgets import (
     MonthOfBudget,
@@ -56,6 +57,7 @@ class Budgeting:
         database: of the schema `usage`.
         presence: of that database.
         event_log: takes `budgets.crossed`.
+        own_keys: tells which keys are an account's own.
         clock: for the events.
         month_clock: tells which month it is; None: the database does, to all processes alike.
     """
@@ -66,12 +68,14 @@ class Budgeting:
         database: Database,
         presence: Presence,
         event_log: EventLog,
+        own_keys: OwnKeys,
         clock: Clock,
         month_clock: Clock | None = None,
     ) -> None:
         self._database = database
         self._presence = presence
         self._event_log = event_log
+        self._own_keys = own_keys
         self._clock = clock
         self._month_clock = month_clock
 
@@ -94,10 +98,13 @@ class Budgeting:
             wanted: no two of the same scope and value.
 
         Raises:
-            InvalidFieldError: an id is not that of a budget, or of one with another scope or value.
-            UnavailableError: the database or the event log is away; nothing was changed.
+            InvalidFieldError: an id is not that of a budget, or of one with another scope or value; or a new
+                budget is for a key that is not the account's.
+            UnavailableError: auth, the database or the event log is away; nothing was changed.
         """
-        return await self._presence.ask(lambda: self._set(account_id, wanted))
+        key_ids = [UUID(each.value) for each in wanted if each.scope == "key"]
+        own = await self._own_keys(account_id, key_ids) if key_ids else set()
+        return await self._presence.ask(lambda: self._set(account_id, wanted, own))
 
     def _now(self) -> datetime | None:
         return None if self._month_clock is None else self._month_clock.now()
@@ -107,12 +114,12 @@ class Budgeting:
             uses = await list_uses(connection, account_id, self._now())
         return [_tell(*each) for each in uses]
 
-    async def _set(self, account_id: UUID, wanted: Sequence[Wanted]) -> list[Budget]:
+    async def _set(self, account_id: UUID, wanted: Sequence[Wanted], own: Set[UUID]) -> list[Budget]:
         async with self._database.transaction() as connection:
             there = await lock_to_set_budgets(connection, account_id)
             now = await find_now(connection, self._now())
             month = month_of(now)
-            budgets = _match(account_id, there, wanted, month)
+            budgets = _match(account_id, there, wanted, own, month)
             known = {budget.key for budget in there}
             gone = known - {budget.key for budget in budgets}
             if gone:
@@ -143,9 +150,12 @@ class Budgeting:
 
 
 def _match(
-    account_id: UUID, there: Sequence[StoredBudget], wanted: Sequence[Wanted], month: date
+    account_id: UUID, there: Sequence[StoredBudget], wanted: Sequence[Wanted], own: Set[UUID], month: date
 ) -> list[StoredBudget]:
-    """The budgets that are wanted, under the ids of those that are there, or under new ones."""
+    """The budgets that are wanted, under the ids of those that are there, or under new ones.
+
+    A key never changes its account, so what `own` says still holds.
+    """
     by_id = {budget.key.budget_id: budget for budget in there}
     by_matter = {(budget.scope, budget.value): budget for budget in there}
     found: list[StoredBudget] = []
@@ -159,6 +169,8 @@ def _match(
                 else "is not that of a budget of this account"
             )
             faults.append(Fault(f"budgets[{place}].id", message))
+        elif before is None and each.scope == "key" and UUID(each.value) not in own:
+            faults.append(Fault(f"budgets[{place}].value", "is not the id of a key of this account"))
         key = BudgetKey(account_id, uuid7()) if before is None else before.key
         counts_from = month if before is None else before.counts_from
         found.append(

@@ -24,6 +24,7 @@ from services.webhooks.store.deliveries import (
     claim_deliveries,
     find_waiting_since,
     finish_attempt,
+    give_up,
 )
 from services.webhooks.store.endpoints import clear_failing, note_failing
 from shared.clock import Clock
@@ -175,6 +176,10 @@ class Deliverer:
             _log.exception("message %s cannot be delivered", claimed.message_id)
 
     async def _attempt(self, claimed: Claimed) -> None:
+        if not claimed.is_wanted:
+            async with self._database.connection() as connection:
+                await give_up(connection, claimed)
+            return
         secret = self._sealing_key.unseal(claimed.secret)
         if secret is None:
             _log.error("the secret of webhook %s cannot be opened with this key", claimed.endpoint_id)

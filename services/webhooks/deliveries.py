@@ -10,6 +10,7 @@ import msgspec
 
 from services.webhooks.endpoints import require_enabled, require_endpoint
 from services.webhooks.messages import AttemptView, DeliveryPage, DeliveryStatus, DeliveryView, Queued
+from services.webhooks.note_change import Caller, note_change
 from services.webhooks.store.deliveries import deliver_again
 from services.webhooks.store.endpoints import find_endpoint, lock_account
 from services.webhooks.store.log import Delivery, Place, find_message_type, list_attempts, list_deliveries
@@ -83,7 +84,7 @@ class DeliveryLog:
             next=_write_cursor(page[-1]) if len(found) > limit else None,
         )
 
-    async def redeliver(self, account_id: UUID, endpoint_id: UUID, message_id: UUID) -> Queued:
+    async def redeliver(self, by: Caller, endpoint_id: UUID, message_id: UUID) -> Queued:
         """Have a message delivered once more, with the same id, whatever became of it.
 
         Raises:
@@ -91,6 +92,7 @@ class DeliveryLog:
             ConflictError: the endpoint is disabled.
             UnavailableError: the database is away.
         """
+        account_id = by.account_id
         async with self._database.transaction() as connection:
             await lock_account(connection, account_id)
             now = self._clock.now()
@@ -99,6 +101,8 @@ class DeliveryLog:
             if event is None:
                 raise NotFoundError("No such message went to this webhook.")
             await deliver_again(connection, account_id, endpoint_id, message_id, now)
+            after = {"message_id": message_id, "type": event}
+            await note_change(connection, by, "webhook.redelivered", endpoint_id, at=now, after=after)
         return Queued(message_id=message_id, type=event)
 
 

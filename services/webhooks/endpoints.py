@@ -21,6 +21,7 @@ from services.webhooks.messages import (
     NewSecret,
     Queued,
 )
+from services.webhooks.note_change import Caller, difference, facts_of, note_change
 from services.webhooks.sealing_key import SealingKey
 from services.webhooks.signing import new_secret, show_secret
 from services.webhooks.store.deliveries import fail_pending
@@ -94,7 +95,7 @@ class AccountEndpoints:
         async with self._database.connection() as connection:
             return _view(await self._get(connection, account_id, endpoint_id))
 
-    async def create(self, account_id: UUID, request: EndpointRequest) -> NewEndpoint:
+    async def create(self, by: Caller, request: EndpointRequest) -> NewEndpoint:
         """Make an endpoint, enabled.
 
         Raises:
@@ -103,31 +104,35 @@ class AccountEndpoints:
             UnavailableError: the database is away.
         """
         await self._check(request.url, request.events, request.description)
-        now = self._clock.now()
         secret = new_secret()
-        endpoint = Endpoint(
-            endpoint_id=uuid7(),
-            url=request.url,
-            events=_ordered(request.events),
-            description=request.description,
-            status="enabled",
-            disabled_reason=None,
-            disabled_at=None,
-            failing_since=None,
-            created_at=now,
-            updated_at=now,
-            old_secret_until=None,
-        )
         async with self._database.transaction() as connection:
-            await lock_account(connection, account_id)
-            if await count_endpoints(connection, account_id) >= self._max_endpoints:
+            await lock_account(connection, by.account_id)
+            if await count_endpoints(connection, by.account_id) >= self._max_endpoints:
                 raise ConflictError(
                     f"The account has {self._max_endpoints} webhooks, as many as it may. Delete one first."
                 )
-            await insert_endpoint(connection, account_id, endpoint, self._sealing_key.seal(secret))
+            now = self._clock.now()
+            endpoint = Endpoint(
+                endpoint_id=uuid7(),
+                url=request.url,
+                events=_ordered(request.events),
+                description=request.description,
+                status="enabled",
+                disabled_reason=None,
+                disabled_at=None,
+                failing_since=None,
+                created_at=now,
+                updated_at=now,
+                old_secret_until=None,
+            )
+            sealed = self._sealing_key.seal(secret)
+            await insert_endpoint(connection, by.account_id, endpoint, sealed, by.principal.key_id)
+            await note_change(
+                connection, by, "webhook.created", endpoint.endpoint_id, at=now, after=facts_of(endpoint)
+            )
         return NewEndpoint(**asdict(_view(endpoint)), secret=show_secret(secret))
 
-    async def change(self, account_id: UUID, endpoint_id: UUID, change: EndpointChange) -> EndpointView:
+    async def change(self, by: Caller, endpoint_id: UUID, change: EndpointChange) -> EndpointView:
         """Change URL, events, description or status. Disabling gives up what is on its way.
 
         Raises:
@@ -135,6 +140,7 @@ class AccountEndpoints:
             NotFoundError: the account has no such endpoint.
             UnavailableError: the database is away.
         """
+        account_id = by.account_id
         await self._check(change.url, change.events, change.description)
         async with self._database.transaction() as connection:
             await lock_account(connection, account_id)
@@ -160,9 +166,13 @@ class AccountEndpoints:
             await update_endpoint(connection, account_id, changed)
             if not changed.is_enabled:
                 await fail_pending(connection, account_id, endpoint_id)
+            before, after = difference(endpoint, changed)
+            await note_change(
+                connection, by, "webhook.changed", endpoint_id, at=now, before=before, after=after
+            )
         return _view(changed)
 
-    async def rotate(self, account_id: UUID, endpoint_id: UUID) -> NewSecret:
+    async def rotate(self, by: Caller, endpoint_id: UUID) -> NewSecret:
         """Give an endpoint a new secret; the one before signs beside it for a day.
 
         Raises:
@@ -174,11 +184,13 @@ class AccountEndpoints:
         secret = new_secret()
         sealed = self._sealing_key.seal(secret)
         async with self._database.transaction() as connection:
-            if not await update_secrets(connection, account_id, endpoint_id, sealed, until=until, at=now):
+            if not await update_secrets(connection, by.account_id, endpoint_id, sealed, until=until, at=now):
                 raise _no_such_endpoint()
+            after = {"previous_secret_until": until}
+            await note_change(connection, by, "webhook.secret_rotated", endpoint_id, at=now, after=after)
         return NewSecret(id=endpoint_id, secret=show_secret(secret), previous_secret_until=until)
 
-    async def delete(self, account_id: UUID, endpoint_id: UUID) -> None:
+    async def delete(self, by: Caller, endpoint_id: UUID) -> None:
         """Delete an endpoint with its log, and what is on its way to it.
 
         Raises:
@@ -186,8 +198,12 @@ class AccountEndpoints:
             UnavailableError: the database is away.
         """
         async with self._database.transaction() as connection:
-            if not await delete_endpoint(connection, account_id, endpoint_id):
-                raise _no_such_endpoint()
+            await lock_account(connection, by.account_id)
+            endpoint = await self._get(connection, by.account_id, endpoint_id)
+            await delete_endpoint(connection, by.account_id, endpoint_id)
+            now = self._clock.now()
+            before = facts_of(endpoint)
+            await note_change(connection, by, "webhook.deleted", endpoint_id, at=now, before=before)
 
     async def test(self, account_id: UUID, endpoint_id: UUID) -> Queued:
         """Send a `webhook.test`, whatever the endpoint wants.

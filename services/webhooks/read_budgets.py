@@ -9,11 +9,10 @@ from services.webhooks.store.messages import Message
 from shared.clock import rfc3339
 from shared.contracts.budgets import BudgetCrossed
 from shared.event_log.port import StoredRecord
+from shared.event_log.take import read_events
 from shared.money import parse_number, plain
 
-EVENT_VERSION: Final = 1
-
-_decoder: Final = msgspec.json.Decoder(BudgetCrossed)
+_read: Final = read_events(BudgetCrossed)
 
 
 async def read_crossing(record: StoredRecord) -> list[Message]:
@@ -22,9 +21,7 @@ async def read_crossing(record: StoredRecord) -> list[Message]:
     Raises:
         ValueError: it is no such event.
     """
-    event = _decoder.decode(record.value or b"")
-    if event.v != EVENT_VERSION:
-        raise ValueError(f"version {event.v} is not known")
+    event = await _read(record)
     message = write_message(
         name_message("budget", event.event_id),
         BUDGET_THRESHOLD,

@@ -1,5 +1,6 @@
 """Webhooks, put together: the HTTP application, and the loops that take events and deliver messages."""
 
+import functools
 from datetime import timedelta
 from importlib.resources import files
 from typing import Final, NamedTuple
@@ -7,6 +8,8 @@ from typing import Final, NamedTuple
 from services.webhooks.deliver import Deliverer
 from services.webhooks.deliveries import DeliveryLog
 from services.webhooks.endpoints import AccountEndpoints
+from services.webhooks.follow_accounts import build_account_taker
+from services.webhooks.note_change import SCHEMA as SCHEMA_NAME
 from services.webhooks.read_budgets import read_crossing
 from services.webhooks.read_registry import RegistryReader
 from services.webhooks.retention import DeliveryRetention
@@ -14,10 +17,11 @@ from services.webhooks.routes.deliveries import build_delivery_routes
 from services.webhooks.routes.endpoints import build_endpoint_routes
 from services.webhooks.sealing_key import SealingKey
 from services.webhooks.settings import WebhooksSettings
-from services.webhooks.take import Read, Taker
+from services.webhooks.take import build_taker
 from services.webhooks.worker import build_workers
 from shared.clock import Clock
-from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED
+from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED, WEBHOOKS_CHANGED
+from shared.event_log.outbox import Outbox
 from shared.event_log.port import EventLog
 from shared.event_log.positions import PostgresPositions
 from shared.postgres import Database, Schema
@@ -28,7 +32,7 @@ from shared.web.client import Upstream
 from shared.web.guarded import GuardedOutbound
 from shared.web.principal import PrincipalVerifier
 
-SCHEMA: Final = Schema("webhooks", files("services.webhooks") / "migrations")
+SCHEMA: Final = Schema(SCHEMA_NAME, files("services.webhooks") / "migrations")
 
 MAX_BODY_BYTES: Final = 64 * 1024
 """No request of this service is nearly as large; a longer one is refused before anything is made of it."""
@@ -41,7 +45,8 @@ class Sources(NamedTuple):
     """Where events come from.
 
     Attributes:
-        event_log: gives `registry.published` and `budgets.crossed`, takes `webhooks.disabled`.
+        event_log: gives `registry.published`, `budgets.crossed` and `keys.changed`, takes `webhooks.changed`
+            and `webhooks.disabled`.
         registry: tells what a version changed.
     """
 
@@ -119,16 +124,18 @@ def build_delivering(
     positions = PostgresPositions(database, SCHEMA.name)
     published = RegistryReader(database, sources.registry, clock)
 
-    def taker(read: Read) -> Taker:
-        return Taker(
-            database=database, event_log=sources.event_log, positions=positions, clock=clock, read=read
-        )
-
+    taker = functools.partial(
+        build_taker, database=database, event_log=sources.event_log, positions=positions, clock=clock
+    )
     return Service(
         name="deliverer",
         workers=build_workers(
-            takers={REGISTRY_PUBLISHED: taker(published.read), BUDGETS_CROSSED: taker(read_crossing)},
-            deliverer=Deliverer(
+            [
+                taker(REGISTRY_PUBLISHED, published.read),
+                taker(BUDGETS_CROSSED, read_crossing),
+                build_account_taker(database, sources.event_log, positions, clock),
+            ],
+            Deliverer(
                 database=database,
                 event_log=sources.event_log,
                 sealing_key=sealing_key,
@@ -137,9 +144,8 @@ def build_delivering(
                 settings=settings,
                 version=version,
             ),
-            retention=DeliveryRetention(database, clock, timedelta(days=settings.keep_days)),
-            event_log=sources.event_log,
-            positions=positions,
+            DeliveryRetention(database, clock, timedelta(days=settings.keep_days)),
+            Outbox(database, sources.event_log, clock, schema=SCHEMA.name, topic=WEBHOOKS_CHANGED),
         ),
         pings={"database": database.ping, "event_log": sources.event_log.ping},
         on_start=[sealing_key.open],

@@ -1,6 +1,6 @@
 """What auth, gateway and services tell one another about who is calling."""
 
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,9 @@ SESSION_SCOPES = (SCOPE_READ, SCOPE_ADMIN, SCOPE_SESSION)
 
 CredentialKind = Literal["key", "session"]
 
+CallerKind = Literal["key", "session", "operator"]
+"""What somebody calls by; `operator` is a key of that scope."""
+
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who is calling, as the gateway vouches for it in a signed token.
@@ -40,6 +43,13 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_minute: int | None = None
     logs_per_month: int | None = None
     expires_at: int = 0
+
+    @property
+    def kind(self) -> CallerKind:
+        """What it is that `key_id` names."""
+        if SCOPE_SESSION in self.scopes:
+            return "session"
+        return "operator" if SCOPE_OPERATOR in self.scopes else "key"
 
 
 class KeyLookup(msgspec.Struct, frozen=True):
@@ -67,10 +77,36 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None
 
 
+OWNED_PATH = "/internal/keys/owned"
+MAX_KEYS_ASKED = 100
+
+
+class OwnedQuestion(msgspec.Struct, frozen=True):
+    """Which of these are keys of the account, or were until they ended?"""
+
+    account_id: UUID
+    key_ids: Annotated[list[UUID], msgspec.Meta(max_length=MAX_KEYS_ASKED)]
+
+
+class OwnedKeys(msgspec.Struct, frozen=True):
+    """Those that are."""
+
+    key_ids: list[UUID]
+
+
 class KeysChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """Event `keys.changed`: whatever was cached of this account's keys and sessions is out of date."""
+    """Event `keys.changed`: whatever was cached of this account's keys and sessions is out of date.
+
+    Attributes:
+        key_ids: which; none means all.
+        suspended: whether the account is suspended from then on; None says nothing of that.
+        void_before: whatever was set up for the account until then, or by these keys, was somebody's who had
+            no right to it, and ends. None: nothing does.
+    """
 
     v: int = 1
     account_id: UUID
     key_ids: tuple[UUID, ...] = ()
     changed_at: Instant
+    suspended: bool | None = None
+    void_before: Instant | None = None

@@ -8,6 +8,7 @@ USAGE_RATED: Final = "usage.rated"
 USAGE_DEAD: Final = "usage.dead"
 RECEIPTS_ISSUED: Final = "receipts.issued"
 BUDGETS_CROSSED: Final = "budgets.crossed"
+WEBHOOKS_CHANGED: Final = "webhooks.changed"
 WEBHOOKS_DISABLED: Final = "webhooks.disabled"
 REGISTRY_PUBLISHED: Final = "registry.published"
 KEYS_CHANGED: Final = "keys.changed"
@@ -18,13 +19,14 @@ TOPICS: Final[dict[str, int]] = {
     USAGE_DEAD: 1,
     RECEIPTS_ISSUED: 12,
     BUDGETS_CROSSED: 12,
+    WEBHOOKS_CHANGED: 1,
     WEBHOOKS_DISABLED: 1,
     REGISTRY_PUBLISHED: 1,
     KEYS_CHANGED: 1,
 }
 """Every topic and how many partitions it has. Those with 12 are keyed by account id, so that one account's
 events keep their order; the two broadcast topics have one partition, since every process reads all of it, and
-`webhooks.disabled` one since it is rare."""
+those of webhooks one since they are rare."""
 
 PASSED_ON_RETENTION: Final = timedelta(days=14)
 
@@ -34,6 +36,7 @@ RETENTION: Final[dict[str, timedelta | None]] = {
     USAGE_DEAD: None,
     RECEIPTS_ISSUED: PASSED_ON_RETENTION,
     BUDGETS_CROSSED: PASSED_ON_RETENTION,
+    WEBHOOKS_CHANGED: PASSED_ON_RETENTION,
     WEBHOOKS_DISABLED: PASSED_ON_RETENTION,
     REGISTRY_PUBLISHED: PASSED_ON_RETENTION,
     KEYS_CHANGED: PASSED_ON_RETENTION,

@@ -59,6 +59,8 @@ async def test_an_account_is_shown_with_the_limits_in_force(auth: Auth) -> None:
         "suspended_at": "2027-01-15T08:00:00Z",
     }
     assert (await auth.get_admin(f"/{account_id}")).json() == changed.json()
+    await auth.patch(account_id, {"suspended": False})
+    assert [event.suspended for event in await auth.events()] == [None, True, False]
 
 
 async def test_an_account_is_found_by_its_address(auth: Auth) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.auth.service import SCHEMA
-from services.auth.tell_of_webhooks import WebhookNotices
+from services.auth.tell_of_webhooks import build_notices
 from shared.contracts.topics import USAGE_DEAD, WEBHOOKS_DISABLED
 from shared.event_log.port import FencedError, Slice, StoredRecord
 from shared.event_log.positions import PostgresPositions
@@ -29,7 +29,7 @@ def disabled(account_id: str, **changes: object) -> bytes:
 
 
 async def take(auth: Auth, first: int, *values: bytes) -> None:
-    notices = WebhookNotices(
+    notices = build_notices(
         auth.database,
         auth.log,  # type: ignore[arg-type]  # the real one behind a switch
         PostgresPositions(auth.database, SCHEMA.name),

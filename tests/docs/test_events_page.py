@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from services.auth.note_webhooks import GROUP as AUDIT
 from services.auth.tell_of_webhooks import GROUP as MAILS
 from services.ingest.record import RATER
 from services.receipts.issue import GROUP as ISSUER
@@ -22,10 +23,11 @@ from shared.contracts.topics import (
     TOPICS,
     USAGE_LOGGED,
     USAGE_RATED,
+    WEBHOOKS_CHANGED,
     WEBHOOKS_DISABLED,
 )
 from shared.contracts.usage import CostLine, UsageLogged, UsageRated
-from shared.contracts.webhooks import WebhookDisabled
+from shared.contracts.webhooks import WebhookChanged, WebhookDisabled
 from shared.event_log.port import MAX_RECORD_BYTES
 from tests.docs.pages import get_page, list_rows
 
@@ -35,6 +37,7 @@ FIELDS = {
     USAGE_RATED: [name for name in UsageRated.__struct_fields__ if name not in UsageLogged.__struct_fields__],
     RECEIPTS_ISSUED: ReceiptIssued.__struct_fields__,
     BUDGETS_CROSSED: BudgetCrossed.__struct_fields__,
+    WEBHOOKS_CHANGED: WebhookChanged.__struct_fields__,
     WEBHOOKS_DISABLED: WebhookDisabled.__struct_fields__,
     REGISTRY_PUBLISHED: RegistryPublished.__struct_fields__,
     KEYS_CHANGED: KeysChanged.__struct_fields__,
@@ -77,7 +80,7 @@ def test_every_topic_says_its_key_its_order_and_what_tells_a_repeat(topic: str) 
 
 def test_our_own_groups_are_named_so_that_nobody_joins_them() -> None:
     section = PAGE.sections()["What not to do"]
-    assert all(f"`{group}`" in section for group in (RATER, ISSUER, WEBHOOKS, MAILS))
+    assert all(f"`{group}`" in section for group in (RATER, ISSUER, WEBHOOKS, MAILS, AUDIT))
 
 
 def test_the_headers_are_those_of_the_code() -> None:

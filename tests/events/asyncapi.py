@@ -26,10 +26,11 @@ from shared.contracts.topics import (
     USAGE_DEAD,
     USAGE_LOGGED,
     USAGE_RATED,
+    WEBHOOKS_CHANGED,
     WEBHOOKS_DISABLED,
 )
 from shared.contracts.usage import CostLine, UsageLogged, UsageRated
-from shared.contracts.webhooks import WebhookDisabled
+from shared.contracts.webhooks import WebhookChanged, WebhookDisabled
 from shared.event_log.dead_letter import OFFSET_HEADER, PARTITION_HEADER, TOPIC_HEADER
 from tests.docs.pages import ROOT, Page, get_page, list_rows
 from tests.events.words import SCHEMAS, first_paragraph, list_fields, plain, section_text
@@ -63,11 +64,13 @@ CHANNELS: Final = {
     USAGE_DEAD: Channel(None, {"type": "string", "description": "the original's"}),
     RECEIPTS_ISSUED: Channel(ReceiptIssued, ACCOUNT_KEY),
     BUDGETS_CROSSED: Channel(BudgetCrossed, ACCOUNT_KEY, ("webhooks",)),
+    WEBHOOKS_CHANGED: Channel(WebhookChanged, ACCOUNT_KEY, ("auth-audit",)),
     WEBHOOKS_DISABLED: Channel(WebhookDisabled, ACCOUNT_KEY, ("auth-mails",)),
     REGISTRY_PUBLISHED: Channel(RegistryPublished, {"type": "string", "const": "registry"}, ("webhooks",)),
     KEYS_CHANGED: Channel(
         KeysChanged,
         {"type": "string", "format": "binary", "description": "account_id, as its 16 bytes"},
+        ("webhooks",),
     ),
 }
 DEAD_MESSAGE: Final = "UsageDead"

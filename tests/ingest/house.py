@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from litestar.types import Message, Receive, Scope, Send
 from litestar.types.asgi_types import ReceiveMessage
 
@@ -24,7 +25,7 @@ from services.ingest.service import SCHEMA, build_ingest
 from services.ingest.settings import IngestSettings
 from services.ingest.shared_counter import SharedCounter
 from shared.clock import FixedClock
-from shared.contracts.keys import Principal
+from shared.contracts.keys import OWNED_PATH, OwnedKeys, OwnedQuestion, Principal
 from shared.contracts.topics import TOPICS, USAGE_LOGGED
 from shared.errors import UnavailableError
 from shared.event_log.consumer import run_consumer
@@ -80,6 +81,30 @@ class FalteringLog:
         return positions
 
 
+class AnAuth:
+    """Tells whose keys are whose, as the auth service does.
+
+    Attributes:
+        nobodys: keys of nobody; all others are whoever's is asked for.
+        failure: raised in place of an answer.
+    """
+
+    def __init__(self) -> None:
+        self.nobodys: set[UUID] = set()
+        self.failure: Exception | None = None
+
+    async def call(self, method: str, path: str, *, headers: object = (), body: bytes = b"") -> Answer:
+        if self.failure is not None:
+            raise self.failure
+        assert (method, path) == ("POST", OWNED_PATH)
+        asked = msgspec.json.decode(body, type=OwnedQuestion)
+        return Answer(
+            200,
+            (),
+            msgspec.json.encode(OwnedKeys([each for each in asked.key_ids if each not in self.nobodys])),
+        )
+
+
 @dataclass
 class Ingest:
     """One ingest process; of its workers only the one that looks after idempotency keys."""
@@ -88,6 +113,7 @@ class Ingest:
     service: Service
     clock: FixedClock
     pricebook: APricebook
+    auth: AnAuth
     redis: Redis | None = None
 
     async def start(self) -> None:
@@ -209,7 +235,7 @@ class Street:
             claim_cache = Firsts(redis, "test:claim:", timedelta(hours=24))
             marks = Marks(redis, "test:mark:", timedelta(seconds=settings.get("watermark_s", 60)))
             quota_counter = SharedCounter(redis, "test:quota:")
-        clock, pricebook = FixedClock(at), APricebook()
+        clock, pricebook, auth = FixedClock(at), APricebook(), AnAuth()
         service = build_ingest(
             database=database,
             event_log=event_log or self.event_log,
@@ -217,6 +243,7 @@ class Street:
             principals=PrincipalVerifier([GATEWAY.public_key], clock),
             clock=clock,
             version="1",
+            auth=auth,  # type: ignore[arg-type]  # it is only called
             alone=True,
             claim_cache=claim_cache,
             marks=marks,
@@ -224,7 +251,7 @@ class Street:
             budget_clock=clock,
             settings=IngestSettings(**{"quota_wait_ms": 10_000, **settings}),
         )
-        ingest = Ingest(database, service, clock, pricebook, redis)
+        ingest = Ingest(database, service, clock, pricebook, auth, redis)
         await ingest.start()
         stop = asyncio.Event()
         for worker in service.workers:

@@ -12,7 +12,7 @@ import pytest
 
 from services.ingest.store.retention import delete_old
 from shared.contracts.topics import BUDGETS_CROSSED, USAGE_LOGGED
-from shared.errors import ForbiddenError, InvalidFieldError, UnavailableError
+from shared.errors import ForbiddenError, InvalidFieldError, NotFoundError, UnavailableError
 from shared.event_log.port import Record
 from shared.pricing.rates import Quote
 from shared.pricing.tokens import Tokens
@@ -276,6 +276,36 @@ async def test_budgets_are_set_all_at_once_or_not_at_all(street: Street) -> None
     assert len({each["id"] for each in many}) == 100
     key = await put(ingest, a_budget(scope="key", value="00000000000000000000000000000007"))
     assert [each["value"] for each in key] == [str(KEY)]
+
+
+async def test_a_new_budget_is_for_a_key_of_the_account(street: Street) -> None:
+    ingest = await street.open_ingest()
+    old, strange = UUID(int=8), UUID(int=9)
+    kept = await put(ingest, a_budget(scope="key", value=str(old)))
+    ingest.auth.nobodys = {old, strange}
+    budgets = [a_budget(), *(a_budget(scope="key", value=str(each)) for each in (strange, KEY, old))]
+    with pytest.raises(InvalidFieldError) as refused:
+        await put(ingest, *budgets)
+    assert [fault.field for fault in refused.value.faults] == ["budgets[1].value"]
+    assert await get(ingest) == kept
+    assert len(await put(ingest, budgets[0], *budgets[2:])) == 3, "one that is there stays"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [UnavailableError("away"), NotFoundError("An older auth knows no such path."), TimeoutError()],
+)
+async def test_without_auth_no_key_is_taken_on_trust_and_other_budgets_are_set(
+    street: Street, failure: Exception
+) -> None:
+    ingest = await street.open_ingest()
+    [kept] = await put(ingest, a_budget())
+    ingest.auth.failure = failure
+    with pytest.raises(UnavailableError) as refused:
+        await put(ingest, a_budget(7), a_budget(scope="key", value=str(KEY)))
+    assert refused.value.retry_after is not None
+    assert await get(ingest) == [kept]
+    assert [each["amount"] for each in await put(ingest, a_budget(7))] == [7]
 
 
 async def test_a_key_needs_the_scope_and_another_accounts_budget_is_none(street: Street) -> None:

@@ -93,7 +93,8 @@ async def test_joining_an_account_whose_address_nobody_had_verified_ends_all_tha
     assert (me["email_verified"], me["has_password"]) == (True, False)
     assert me["api_key"]["live_keys"] == 1
     told = (await street.auth.events())[events:]
-    assert any(event.key_ids == () and str(event.account_id) == account_id for event in told)
+    [ended] = [event for event in told if event.void_before is not None]
+    assert (ended.key_ids, str(ended.account_id), ended.void_before) == ((), account_id, ended.changed_at)
     async with asyncio.timeout(1):  # the gateway knows them, and has to be told by the event
         while (await stranger.get("/api/v1/auth/me")).status != 401:  # noqa: ASYNC110 - nobody announces it
             await asyncio.sleep(0.005)
@@ -163,6 +164,8 @@ async def test_a_reset_leaves_a_strangers_keys_and_joining_ends_them_and_all_tha
     assert [await street.key_status(key) for key in owned] == [200] * 3
     for key in stolen:
         assert await auth.verify(key) is None
+    [ended] = [event for event in await auth.events() if event.void_before is not None]
+    assert (len(ended.key_ids), found.key_id in ended.key_ids) == (4, False)
     entry = (await pia.get("/api/v1/audit?action=account.reclaimed")).json["entries"][0]
     assert (entry["before"], entry["after"]) == ({"unproven_keys": 4}, {"unproven_keys": 0})
     # The next one who joins ends nothing more, and so does a reset of an address that was verified before.

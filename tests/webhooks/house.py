@@ -1,5 +1,6 @@
 """The webhooks service on a real database and event log, and the means to drive it step by step."""
 
+import functools
 import json
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -9,28 +10,33 @@ from typing import Any
 from uuid import UUID
 
 from services.webhooks.deliver import Deliverer
+from services.webhooks.follow_accounts import build_account_taker
 from services.webhooks.read_budgets import read_crossing
 from services.webhooks.read_registry import RegistryReader
 from services.webhooks.sealing_key import SealingKey
 from services.webhooks.service import SCHEMA, Sources, build_outbound, build_webhooks
 from services.webhooks.settings import WebhooksSettings
-from services.webhooks.take import Read, Taker
+from services.webhooks.take import build_taker
 from shared.clock import FixedClock
 from shared.contracts.keys import Principal
-from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED, TOPICS
+from shared.contracts.topics import BUDGETS_CROSSED, REGISTRY_PUBLISHED, TOPICS, WEBHOOKS_CHANGED
 from shared.errors import NotFoundError
+from shared.event_log.outbox import Outbox
 from shared.event_log.port import EventLog, Slice, StoredRecord
 from shared.event_log.positions import PostgresPositions
 from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.event_log.postgres import open_postgres_event_log
+from shared.event_log.take import Taker
 from shared.postgres import Database, migrate, open_database
 from shared.proofs.signing import SigningKey
 from shared.runtime.service import Service
 from shared.web.client import Answer, AsgiUpstream, HeaderList
 from shared.web.guarded import GuardedOutbound
 from shared.web.principal import PrincipalMint, PrincipalVerifier
+from tests.receipts.event_log import read_all
 
 A, B = UUID(int=0xA), UUID(int=0xB)
+KEY = UUID(int=7)
 GATEWAY = SigningKey.from_seed(bytes(32))
 
 
@@ -72,10 +78,11 @@ class House:
     clock: FixedClock
     registry: ARegistry
     service: Service
-    takers: dict[str, Taker]
+    takers: dict[str, Taker[Any]]
     deliverer: Deliverer
     settings: WebhooksSettings
     offsets: dict[str, int] = field(default_factory=dict)
+    key_id: UUID = KEY
 
     async def call(
         self,
@@ -87,7 +94,7 @@ class House:
         scopes: tuple[str, ...] = ("read", "admin"),
     ) -> Any:
         """One request as the gateway would pass it on; a problem is raised as its typed error."""
-        headers = list(self.principal(account, scopes).items())
+        headers = [*self.principal(account, scopes).items(), (b"x-forwarded-for", b"198.51.100.7")]
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         assert self.service.app is not None
         answer = await AsgiUpstream(self.service.app).call(
@@ -97,7 +104,7 @@ class House:
 
     def principal(self, account: UUID = A, scopes: tuple[str, ...] = ("read", "admin")) -> dict[bytes, bytes]:
         """What the gateway adds to a request of an account."""
-        principal = Principal(account_id=account, key_id=UUID(int=7), scopes=scopes)
+        principal = Principal(account_id=account, key_id=self.key_id, scopes=scopes)
         return {b"x-llmring-principal": PrincipalMint(GATEWAY, self.clock).mint(principal)}
 
     async def register(self, url: str, *events: str, account: UUID = A) -> Any:
@@ -118,6 +125,13 @@ class House:
         text = "&".join(f"{name}={value}" for name, value in query.items())
         page = await self.call("GET", f"/{endpoint['id']}/deliveries?{text}")
         return page["deliveries"]
+
+    async def told(self) -> list[dict[str, Any]]:
+        """What the relay has told of changes, oldest first."""
+        outbox = Outbox(self.database, self.event_log, self.clock, schema=SCHEMA.name, topic=WEBHOOKS_CHANGED)
+        while await outbox.publish_left_over():
+            pass
+        return [json.loads(each.value or b"") for each in await read_all(self.event_log, WEBHOOKS_CHANGED)]
 
     async def take(self, *values: bytes, topic: str = REGISTRY_PUBLISHED) -> None:
         """Hand records to the consumer, as the event log would."""
@@ -197,20 +211,25 @@ class Street:
         outbound = outbound or build_outbound(chosen)
         self.stack.push_async_callback(outbound.close)
 
-        def taker(read: Read) -> Taker:
-            positions = PostgresPositions(database, SCHEMA.name)
-            return Taker(database=database, event_log=event_log, positions=positions, clock=clock, read=read)
-
+        taker = functools.partial(
+            build_taker,
+            database=database,
+            event_log=event_log,
+            positions=PostgresPositions(database, SCHEMA.name),
+            clock=clock,
+        )
+        takers: list[Taker[Any]] = [
+            taker(REGISTRY_PUBLISHED, RegistryReader(database, registry, clock).read),  # type: ignore[arg-type]  # it is only called
+            taker(BUDGETS_CROSSED, read_crossing),
+            build_account_taker(database, event_log, PostgresPositions(database, SCHEMA.name), clock),
+        ]
         return House(
             database=database,
             event_log=event_log,
             clock=clock,
             registry=registry,
             service=service,
-            takers={
-                REGISTRY_PUBLISHED: taker(RegistryReader(database, registry, clock).read),  # type: ignore[arg-type]  # it is only called
-                BUDGETS_CROSSED: taker(read_crossing),
-            },
+            takers={each.topic: each for each in takers},
             deliverer=Deliverer(
                 database=database,
                 event_log=event_log,

@@ -4,7 +4,8 @@ By provider and subject they are known again, whatever has become of their addre
 first time joins the account of an address that the provider has checked, if there is one. Had nobody ever
 shown to read mail to that account's address, it may be a stranger's who registered it: then whatever could
 open the account until now ends. Had somebody shown it by resetting the password, the keys of the time before,
-and those made by them, may still be the stranger's: then these end.
+and those made by them, may still be the stranger's: then these end. What the stranger set up in other
+services ends there as well, as the event says.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,10 +29,10 @@ from services.auth.store.accounts import (
 )
 from services.auth.store.api_keys import revoke_all_keys, revoke_unproven_keys
 from services.auth.store.identities import find_identity, insert_identity
-from services.auth.store.outbox import OutboxEvent
 from services.auth.store.sessions import delete_sessions
 from shared.clock import Clock
 from shared.errors import EmailNotVerifiedError, ForbiddenError
+from shared.event_log.outbox import OutboxEvent
 from shared.postgres import Connection
 
 
@@ -114,7 +115,7 @@ async def _end_all_access(connection: Connection, by: Actor, account: Account, a
     ended = {"password": had_password, "sessions": sessions, "keys": len(revoked)}
     await _record_reclaiming(connection, by, at, revoked, ended)
     await mark_email_verified(connection, account_id, at)
-    return await note_change(connection, account_id, at)
+    return await note_change(connection, account_id, at, void_before=at)
 
 
 async def _end_unproven_keys(
@@ -124,7 +125,8 @@ async def _end_unproven_keys(
     if not revoked:
         return []
     await _record_reclaiming(connection, by, at, revoked, {"unproven_keys": len(revoked)})
-    return [await note_change(connection, account.account_id, at)]
+    void_before = account.email_verified_at
+    return [await note_change(connection, account.account_id, at, revoked, void_before=void_before)]
 
 
 async def _record_reclaiming(

@@ -7,17 +7,20 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import RawBody
 
 from services.auth.overview import AccountOverview, Overviews
+from services.auth.own_keys import OwnKeys
 from services.auth.retention import RetentionRules
 from services.auth.routes.answers import NO_STORE, FromGateway
 from shared.contracts.accounts import RETENTION_PATH, RetentionAnswer, RetentionQuestion
-from shared.contracts.keys import SCOPE_ADMIN, SCOPE_READ
+from shared.contracts.keys import OWNED_PATH, SCOPE_ADMIN, SCOPE_READ, OwnedKeys, OwnedQuestion
 from shared.web.asgi import find_header
 from shared.web.bodies import read_body
 from shared.web.openapi import describe_problems
 from shared.web.principal import PRINCIPAL_HEADER, require_scope
 
 
-def build_account_routes(overviews: Overviews, rules: RetentionRules) -> list[HTTPRouteHandler]:
+def build_account_routes(
+    overviews: Overviews, rules: RetentionRules, own_keys: OwnKeys
+) -> list[HTTPRouteHandler]:
     """The handlers."""
 
     @get(
@@ -39,4 +42,9 @@ def build_account_routes(overviews: Overviews, rules: RetentionRules) -> list[HT
     async def post_retention(body: RawBody) -> RetentionAnswer:
         return RetentionAnswer(await rules.list(read_body(body, RetentionQuestion).account_ids))
 
-    return [get_account, post_retention]
+    @post(OWNED_PATH, status_code=200, cache_control=NO_STORE, include_in_schema=False)
+    async def post_owned(body: RawBody) -> OwnedKeys:
+        question = read_body(body, OwnedQuestion)
+        return OwnedKeys(await own_keys.list(question.account_id, question.key_ids))
+
+    return [get_account, post_retention, post_owned]

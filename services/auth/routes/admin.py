@@ -11,9 +11,9 @@ from services.auth.admin import AccountAdmin
 from services.auth.audit import actor_of
 from services.auth.messages import MAX_PAGE, AccountChange, AccountPage, AccountView
 from services.auth.routes.answers import NO_STORE, FromGateway
-from services.auth.routes.client import client_of
 from shared.contracts.keys import SCOPE_OPERATOR
 from shared.web.bodies import read_body
+from shared.web.caller import client_of
 from shared.web.openapi import describe_body, describe_problems
 from shared.web.principal import require_scope
 

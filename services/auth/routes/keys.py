@@ -20,9 +20,9 @@ from services.auth.key_messages import (
 )
 from services.auth.keys import AccountKeys, Asking
 from services.auth.routes.answers import NO_STORE, FromGateway
-from services.auth.routes.client import client_of
 from shared.contracts.keys import SCOPE_ADMIN, SCOPE_OPERATOR, Principal
 from shared.web.bodies import read_body
+from shared.web.caller import client_of
 from shared.web.openapi import describe_body, describe_problems
 from shared.web.principal import require_scope
 

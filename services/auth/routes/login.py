@@ -9,9 +9,9 @@ from litestar.params import RawBody
 from services.auth.login import Login
 from services.auth.messages import AccountWithKey, LoginRequest
 from services.auth.routes.answers import NO_STORE
-from services.auth.routes.client import client_of
 from services.auth.routes.cookies import SessionCookie
 from shared.web.bodies import read_body
+from shared.web.caller import client_of
 from shared.web.openapi import describe_body, describe_problems
 
 

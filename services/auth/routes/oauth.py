@@ -13,13 +13,13 @@ from services.auth.messages import LoginProviders, RetrievedKeyView
 from services.auth.oauth.log_in import CallbackAnswer, Finished, OAuthLogin
 from services.auth.pending_keys import PendingKeys
 from services.auth.routes.answers import NO_STORE, FromGateway
-from services.auth.routes.client import client_of
 from services.auth.routes.cookies import LoginCookies, SessionCookie
 from shared.contracts.keys import SCOPE_SESSION, Principal
 from shared.contracts.sessions import OPENER_HEADER
 from shared.errors import ForbiddenError, LLMRingError, MalformedRequestError
 from shared.web.app import answer_exception
 from shared.web.asgi import find_header
+from shared.web.caller import client_of
 from shared.web.openapi import describe_problems
 
 LANDING: Final = "/login"

@@ -9,8 +9,8 @@ from litestar.params import RawBody
 from services.auth.messages import AccountWithKey, CliRegistered, CliRegisterRequest, RegisterRequest
 from services.auth.register import MEANING, Registration
 from services.auth.routes.answers import NO_STORE
-from services.auth.routes.client import client_of
 from shared.web.bodies import read_body
+from shared.web.caller import client_of
 from shared.web.openapi import describe_body, describe_problems
 
 

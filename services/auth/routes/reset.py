@@ -9,8 +9,8 @@ from litestar.params import RawBody
 from services.auth.messages import PasswordChanged, ResetAsked, ResetConfirmRequest, ResetRequest
 from services.auth.reset import MEANING, PasswordReset
 from services.auth.routes.answers import NO_STORE
-from services.auth.routes.client import client_of
 from shared.web.bodies import read_body
+from shared.web.caller import client_of
 from shared.web.openapi import describe_body, describe_problems
 
 ASKED: Final = ResetAsked(detail="If the address has an account, a mail with a link is on its way to it.")

@@ -9,11 +9,11 @@ from services.auth.audit import actor_of
 from services.auth.messages import Me, RegeneratedKey
 from services.auth.profile import Profile
 from services.auth.routes.answers import NO_STORE, FromGateway
-from services.auth.routes.client import client_of
 from services.auth.routes.cookies import SessionCookie
 from services.auth.sessions import Sessions
 from shared.contracts.keys import SCOPE_SESSION, Principal
 from shared.errors import ForbiddenError
+from shared.web.caller import client_of
 from shared.web.openapi import describe_problems
 
 

@@ -102,6 +102,15 @@ async def find_key(connection: Connection, account_id: UUID, key_id: UUID) -> St
     return None if row is None else _stored(row)
 
 
+LIST_OWNED: Final = "SELECT key_id FROM auth.api_keys WHERE account_id = $1 AND key_id = ANY ($2::uuid[])"
+
+
+async def list_owned(connection: Connection, account_id: UUID, key_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of some ids that are keys of an account, whether they live or not."""
+    rows = await connection.fetch(LIST_OWNED, account_id, list(key_ids))
+    return [UUID(int=row["key_id"].int) for row in rows]
+
+
 COUNT_LIVE_KEYS: Final = """
 SELECT count(*) FROM auth.api_keys
 WHERE account_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)

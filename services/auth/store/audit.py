@@ -31,11 +31,12 @@ _COLUMNS: Final = ", ".join(StoredEntry._fields)
 
 INSERT_ENTRY: Final = f"""
 INSERT INTO auth.audit ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12::jsonb)
+ON CONFLICT (account_id, entry_id) DO NOTHING
 """  # noqa: S608 - constants only
 
 
 async def insert_entry(connection: Connection, entry: StoredEntry) -> None:
-    """Add an entry, in the transaction of what it tells of."""
+    """Add an entry, in the transaction of what it tells of, unless it is there."""
     await connection.execute(INSERT_ENTRY, *entry)
 
 

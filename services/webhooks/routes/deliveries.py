@@ -9,8 +9,8 @@ from litestar.params import FromPath, QueryParameter
 
 from services.webhooks.deliveries import DeliveryLog
 from services.webhooks.messages import MAX_PAGE, DeliveryPage, DeliveryStatus, Queued
-from services.webhooks.routes.endpoints import TAGS, FromGateway
-from shared.contracts.keys import SCOPE_ADMIN, SCOPE_READ
+from services.webhooks.routes.endpoints import TAGS, AnyRequest, FromGateway, caller_of
+from shared.contracts.keys import SCOPE_READ
 from shared.web.openapi import describe_problems
 from shared.web.principal import require_scope
 
@@ -47,9 +47,11 @@ def build_delivery_routes(log: DeliveryLog) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def redeliver_message(
-        principal: FromGateway, endpoint_id: FromPath[UUID], message_id: FromPath[UUID]
+        request: AnyRequest,
+        principal: FromGateway,
+        endpoint_id: FromPath[UUID],
+        message_id: FromPath[UUID],
     ) -> Queued:
-        require_scope(principal, SCOPE_ADMIN)
-        return await log.redeliver(principal.account_id, endpoint_id, message_id)
+        return await log.redeliver(caller_of(principal, request), endpoint_id, message_id)
 
     return [list_webhook_deliveries, redeliver_message]

@@ -1,9 +1,9 @@
 """An account's webhooks: `/api/v1/webhooks` and `/api/v1/webhooks/{endpoint_id}`."""
 
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from litestar import delete, get, patch, post
+from litestar import Request, delete, get, patch, post
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
@@ -19,8 +19,10 @@ from services.webhooks.messages import (
     NewSecret,
     Queued,
 )
+from services.webhooks.note_change import Caller
 from shared.contracts.keys import SCOPE_ADMIN, SCOPE_READ, Principal
 from shared.web.bodies import read_body
+from shared.web.caller import client_of
 from shared.web.openapi import describe_body, describe_problems
 from shared.web.principal import require_scope
 
@@ -30,7 +32,19 @@ NO_STORE: Final = CacheControlHeader(no_store=True)
 FromGateway: TypeAlias = NamedDependency[Principal]
 """Who is calling, by the gateway's token; without one the answer is 401."""
 
+AnyRequest: TypeAlias = Request[Any, Any, Any]
+
 TAGS: Final = ["webhooks"]
+
+
+def caller_of(principal: Principal, request: AnyRequest) -> Caller:
+    """Whoever changes endpoints.
+
+    Raises:
+        ForbiddenError: the key does not have the scope for it.
+    """
+    require_scope(principal, SCOPE_ADMIN)
+    return Caller(principal, client_of(request))
 
 
 def build_endpoint_routes(endpoints: AccountEndpoints) -> list[HTTPRouteHandler]:
@@ -72,9 +86,8 @@ def _build_writing(endpoints: AccountEndpoints) -> list[HTTPRouteHandler]:
         summary="Register a webhook",
         tags=TAGS,
     )
-    async def post_webhook(principal: FromGateway, body: RawBody) -> NewEndpoint:
-        require_scope(principal, SCOPE_ADMIN)
-        return await endpoints.create(principal.account_id, read_body(body, EndpointRequest))
+    async def post_webhook(request: AnyRequest, principal: FromGateway, body: RawBody) -> NewEndpoint:
+        return await endpoints.create(caller_of(principal, request), read_body(body, EndpointRequest))
 
     @patch(
         "/api/v1/webhooks/{endpoint_id:uuid}",
@@ -84,11 +97,10 @@ def _build_writing(endpoints: AccountEndpoints) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def patch_webhook(
-        principal: FromGateway, endpoint_id: FromPath[UUID], body: RawBody
+        request: AnyRequest, principal: FromGateway, endpoint_id: FromPath[UUID], body: RawBody
     ) -> EndpointView:
-        require_scope(principal, SCOPE_ADMIN)
-        change = read_body(body, EndpointChange)
-        return await endpoints.change(principal.account_id, endpoint_id, change)
+        by = caller_of(principal, request)
+        return await endpoints.change(by, endpoint_id, read_body(body, EndpointChange))
 
     @delete(
         "/api/v1/webhooks/{endpoint_id:uuid}",
@@ -97,9 +109,10 @@ def _build_writing(endpoints: AccountEndpoints) -> list[HTTPRouteHandler]:
         summary="Delete a webhook with its log",
         tags=TAGS,
     )
-    async def delete_webhook(principal: FromGateway, endpoint_id: FromPath[UUID]) -> None:
-        require_scope(principal, SCOPE_ADMIN)
-        await endpoints.delete(principal.account_id, endpoint_id)
+    async def delete_webhook(
+        request: AnyRequest, principal: FromGateway, endpoint_id: FromPath[UUID]
+    ) -> None:
+        await endpoints.delete(caller_of(principal, request), endpoint_id)
 
     @post(
         "/api/v1/webhooks/{endpoint_id:uuid}/rotate-secret",
@@ -109,9 +122,10 @@ def _build_writing(endpoints: AccountEndpoints) -> list[HTTPRouteHandler]:
         summary="Replace a webhook's secret; the old one signs as well for a day",
         tags=TAGS,
     )
-    async def rotate_webhook_secret(principal: FromGateway, endpoint_id: FromPath[UUID]) -> NewSecret:
-        require_scope(principal, SCOPE_ADMIN)
-        return await endpoints.rotate(principal.account_id, endpoint_id)
+    async def rotate_webhook_secret(
+        request: AnyRequest, principal: FromGateway, endpoint_id: FromPath[UUID]
+    ) -> NewSecret:
+        return await endpoints.rotate(caller_of(principal, request), endpoint_id)
 
     @post(
         "/api/v1/webhooks/{endpoint_id:uuid}/test",

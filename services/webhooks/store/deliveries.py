@@ -15,6 +15,7 @@ class Claimed(NamedTuple):
         tries: attempts of this round, without the one that comes now.
         claimed_until: until then no other process takes it; also what tells this claim from a later one.
         old_secret: signs as well; None where there is none, or its time is over.
+        is_wanted: the endpoint is enabled, and its account is not suspended.
     """
 
     account_id: UUID
@@ -27,6 +28,7 @@ class Claimed(NamedTuple):
     old_secret: bytes | None
     type: str
     body: bytes
+    is_wanted: bool
 
 
 class Attempt(NamedTuple):
@@ -75,10 +77,11 @@ UPDATE webhooks.deliveries d
    SET claimed_until = $6
   FROM due, webhooks.endpoints e, webhooks.messages m
  WHERE d.account_id = due.account_id AND d.endpoint_id = due.endpoint_id AND d.message_id = due.message_id
-   AND e.account_id = d.account_id AND e.endpoint_id = d.endpoint_id AND e.status = 'enabled'
-   AND m.message_id = d.message_id
+   AND e.account_id = d.account_id AND e.endpoint_id = d.endpoint_id AND m.message_id = d.message_id
 RETURNING d.account_id, d.endpoint_id, d.message_id, d.tries, d.claimed_until, e.url, e.secret,
-          CASE WHEN e.old_secret_until > $1 THEN e.old_secret END, m.type, m.body
+          CASE WHEN e.old_secret_until > $1 THEN e.old_secret END, m.type, m.body,
+          e.status = 'enabled' AND NOT EXISTS (SELECT FROM webhooks.accounts a
+                                                WHERE a.account_id = d.account_id AND a.suspended)
 """
 
 
@@ -145,6 +148,18 @@ async def finish_attempt(
         return False
     await connection.execute(INSERT_ATTEMPT, *place, number, *attempt)
     return True
+
+
+GIVE_UP: Final = """
+UPDATE webhooks.deliveries SET status = 'failed', next_attempt_at = NULL, claimed_until = NULL
+ WHERE account_id = $1 AND endpoint_id = $2 AND message_id = $3 AND claimed_until = $4 AND status = 'pending'
+"""
+
+
+async def give_up(connection: Connection, claimed: Claimed) -> None:
+    """Attempt a delivery no more, unless the claim is lost."""
+    place = (claimed.account_id, claimed.endpoint_id, claimed.message_id)
+    await connection.execute(GIVE_UP, *place, claimed.claimed_until)
 
 
 FAIL_PENDING: Final = """

@@ -90,13 +90,13 @@ async def count_endpoints(connection: Connection, account_id: UUID) -> int:
 
 INSERT_ENDPOINT: Final = """
 INSERT INTO webhooks.endpoints
-    (account_id, endpoint_id, url, events, description, status, secret, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, 'enabled', $6, $7, $7)
+    (account_id, endpoint_id, url, events, description, status, secret, created_at, updated_at, made_by)
+VALUES ($1, $2, $3, $4, $5, 'enabled', $6, $7, $7, $8)
 """
 
 
 async def insert_endpoint(
-    connection: Connection, account_id: UUID, endpoint: Endpoint, sealed_secret: bytes
+    connection: Connection, account_id: UUID, endpoint: Endpoint, sealed_secret: bytes, made_by: UUID
 ) -> None:
     """Add an endpoint, enabled."""
     await connection.execute(
@@ -108,6 +108,7 @@ async def insert_endpoint(
         endpoint.description,
         sealed_secret,
         endpoint.created_at,
+        made_by,
     )
 
 
@@ -160,9 +161,9 @@ async def update_secrets(
 DELETE_ENDPOINT: Final = "DELETE FROM webhooks.endpoints WHERE account_id = $1 AND endpoint_id = $2"
 
 
-async def delete_endpoint(connection: Connection, account_id: UUID, endpoint_id: UUID) -> bool:
-    """Take an endpoint out with all its deliveries. False: no such endpoint."""
-    return await connection.execute(DELETE_ENDPOINT, account_id, endpoint_id) == "DELETE 1"
+async def delete_endpoint(connection: Connection, account_id: UUID, endpoint_id: UUID) -> None:
+    """Take an endpoint out with all its deliveries."""
+    await connection.execute(DELETE_ENDPOINT, account_id, endpoint_id)
 
 
 CLEAR_FAILING: Final = """

@@ -17,14 +17,14 @@ registry:
 ingest:
   args: [serve, ingest]
   reaches: [kafka, database, redis]
-  calls: [registry]
+  calls: [registry, auth]
   calledBy: [gateway, auth, receipts]
   service: true
 auth:
   args: [serve, auth]
   reaches: [kafka, database, redis]
   calls: [ingest]
-  calledBy: [gateway, rater]
+  calledBy: [gateway, ingest, rater]
   service: true
 receipts:
   args: [serve, receipts]
