@@ -268,11 +268,13 @@ async def revoke_all_keys(connection: Connection, account_id: UUID, at: datetime
     return [row["key_id"] for row in rows]
 
 
-# One that still waits for a session is referred to; with that session it will be gone.
+# One that still waits for a session is referred to; with that session it will be gone. One that may be a
+# stranger's is kept: what he made by it is known by it (see `join`).
 DELETE_ENDED_KEYS: Final = """
 DELETE FROM auth.api_keys WHERE (account_id, key_id) IN (
     SELECT account_id, key_id FROM auth.api_keys k
     WHERE (revoked_at IS NOT NULL OR expires_at IS NOT NULL) AND LEAST(revoked_at, expires_at) < $1
+      AND NOT unproven
       AND NOT EXISTS (
           SELECT FROM auth.pending_keys p WHERE (p.account_id, p.key_id) = (k.account_id, k.key_id))
     LIMIT $2 FOR UPDATE SKIP LOCKED

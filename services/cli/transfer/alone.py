@@ -37,8 +37,10 @@ def _lock(path: Path) -> int:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(lock)):
+            if os.path.samestat(path.stat(), os.fstat(lock)):
                 return lock
+        except FileNotFoundError:
+            pass  # whoever held it has just taken it away
         except BaseException:
             os.close(lock)
             raise
