@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 from services.cli.settings import ProcessSettings
-from shared.event_log.kafka import open_kafka_event_log
 from shared.event_log.port import EventLog
 from shared.event_log.postgres import SCHEMA, open_postgres_event_log
 from shared.postgres import Database, Schema
@@ -17,6 +16,8 @@ async def open_event_log(settings: ProcessSettings, url: str) -> EventLog:
         UnavailableError: it is away.
     """
     if settings.kafka_bootstrap:
+        from shared.event_log.kafka import open_kafka_event_log
+
         return await open_kafka_event_log(
             settings.kafka_bootstrap, replication_factor=settings.kafka_replication_factor
         )
