@@ -6,6 +6,7 @@ Where one cannot run, its tests are skipped and the summary says so, except with
 """
 
 import asyncio
+import functools
 import os
 import secrets
 from collections.abc import Callable, Coroutine, Iterator
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
+import httpx
 import pytest
 
 from shared.postgres import open_connection
@@ -26,6 +28,9 @@ from tests.servers.session import (
     start_server,
     write_note,
 )
+
+# Each client would read the machine's 150 certificates anew, and tests make thousands of clients.
+httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
 
 _MISSING = "server missing: "
 T = TypeVar("T")
