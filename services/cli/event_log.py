@@ -5,7 +5,6 @@ from datetime import timedelta
 import click
 
 from services.cli.settings import ProcessSettings
-from shared.event_log.kafka import Brokers, Login, build_tls, open_kafka_event_log
 from shared.event_log.port import EventLog
 from shared.event_log.postgres import SCHEMA, open_postgres_event_log
 from shared.postgres import Database, Schema
@@ -20,12 +19,13 @@ async def open_event_log(settings: ProcessSettings, url: str) -> EventLog:
         click.ClickException: a file that is needed to speak to Kafka cannot be used.
     """
     if settings.kafka_bootstrap:
-        brokers = _brokers_of(settings, settings.kafka_bootstrap)
-        return await open_kafka_event_log(brokers, replication_factor=settings.kafka_replication_factor)
+        return await _open_kafka(settings, settings.kafka_bootstrap)
     return await open_postgres_event_log(url)
 
 
-def _brokers_of(settings: ProcessSettings, bootstrap: str) -> Brokers:
+async def _open_kafka(settings: ProcessSettings, bootstrap: str) -> EventLog:
+    from shared.event_log.kafka import Brokers, Login, build_tls, open_kafka_event_log
+
     tls = login = None
     if settings.kafka_security_protocol.endswith("SSL"):
         own = (settings.kafka_certificate_file, settings.kafka_key_file)
@@ -38,7 +38,8 @@ def _brokers_of(settings: ProcessSettings, bootstrap: str) -> Brokers:
             ) from error
     if settings.kafka_security_protocol.startswith("SASL_"):
         login = Login(settings.kafka_sasl_mechanism, settings.kafka_username, settings.kafka_password)
-    return Brokers(bootstrap, tls, login)
+    brokers = Brokers(bootstrap, tls, login)
+    return await open_kafka_event_log(brokers, replication_factor=settings.kafka_replication_factor)
 
 
 def list_schemas(settings: ProcessSettings) -> list[Schema]:

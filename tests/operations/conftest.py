@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
+from services.all_in_one import SCHEMAS
+from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
+from shared.postgres import Schema
 from tests.conftest import leave_out
 from tests.operations.works import Works, open_works
 from tests.servers.server import MissingServerError, Server
@@ -44,6 +47,11 @@ async def forget_topics(address: str) -> None:
                 await admin.delete_topics(topics)
     finally:
         await admin.close()
+
+
+@pytest.fixture
+def postgres_schemas() -> tuple[Schema, ...]:
+    return (EVENT_LOG_SCHEMA, *SCHEMAS)
 
 
 @pytest.fixture
