@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 
+def belongs_to_another(folder: Path) -> bool:
+    """Whether a folder is another user's, who could not read what this one writes there."""
+    return folder.exists() and folder.stat().st_uid != os.geteuid()
+
+
 def write_private(path: Path, data: bytes) -> None:
     """Write a new file that only its owner may read, and that is whole on disk when this returns.
 

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "registry": "services.cli.registry",
     "serve": "services.cli.serve",
     "usage": "services.cli.usage",
+    "webhooks": "services.cli.webhooks",
     "witness": "services.cli.witness",
     "worker": "services.cli.worker",
 }

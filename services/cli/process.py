@@ -19,7 +19,7 @@ from services.cli.signals import leave
 from services.cli.version import VERSION
 from services.receipts.signer import SigningKeyError
 from services.separate import Process, Surroundings
-from services.webhooks.sealing_key import SealingKeyError
+from services.webhooks.key_ring import SealingKeyError
 from shared.clock import SystemClock
 from shared.contracts.topics import TOPICS
 from shared.errors import NotFoundError, UnavailableError

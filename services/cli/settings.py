@@ -98,7 +98,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         receipts_witness_interval_s: how often the log's growth is shown to them.
         receipts_witness_overdue_s: how long one may be behind before that is reported.
         webhooks_key: base64 of the 32 bytes that secrets of webhooks are sealed with in the database; made
-            and kept in the data directory by default.
+            and kept in the data directory by default. Two while it is being changed, the new one first.
         webhooks_allow_private: webhooks may use plain HTTP and addresses that are not public, for
             development.
         webhooks_per_account: webhooks that an account may have.
@@ -163,7 +163,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     receipts_witness_quorum: Annotated[int, msgspec.Meta(ge=1)] | None = None
     receipts_witness_interval_s: Seconds = 10
     receipts_witness_overdue_s: Seconds = 600
-    webhooks_key: str = ""
+    webhooks_key: tuple[str, ...] = ()
     webhooks_allow_private: bool = False
     webhooks_per_account: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
 
@@ -239,7 +239,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Those of webhooks."""
         return WebhooksSettings(
             data_dir=str(self.data_path),
-            sealing_key=self.webhooks_key,
+            sealing_keys=self.webhooks_key,
             allow_private=self.webhooks_allow_private,
             endpoints_per_account=self.webhooks_per_account,
         )

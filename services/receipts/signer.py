@@ -1,7 +1,6 @@
 """The key that this process signs with: made once, found again at each start, never replaced in silence."""
 
 import logging
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from services.receipts.store.keys import (
 from shared.clock import Clock
 from shared.errors import UnavailableError
 from shared.postgres import Connection, Database
-from shared.private_file import write_private
+from shared.private_file import belongs_to_another, write_private
 from shared.proofs.signing import SigningKey, decode_base64, new_seed
 
 _log = logging.getLogger(__name__)
@@ -172,7 +171,7 @@ class Signer:
 
     def _require_own_folder(self) -> None:
         folder = self._seed_path("any").parent
-        if folder.exists() and folder.stat().st_uid != os.geteuid():
+        if belongs_to_another(folder):
             raise SigningKeyError(
                 f"{folder} is another user's: run this as that user, or its server cannot read"
             )

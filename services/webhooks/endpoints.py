@@ -125,7 +125,7 @@ class AccountEndpoints:
                 updated_at=now,
                 old_secret_until=None,
             )
-            sealed = self._sealing_key.seal(secret)
+            sealed = await self._sealing_key.seal(connection, secret)
             await insert_endpoint(connection, by.account_id, endpoint, sealed, by.principal.key_id)
             await note_change(
                 connection, by, "webhook.created", endpoint.endpoint_id, at=now, after=facts_of(endpoint)
@@ -182,8 +182,8 @@ class AccountEndpoints:
         now = self._clock.now()
         until = now + BOTH_SIGN
         secret = new_secret()
-        sealed = self._sealing_key.seal(secret)
         async with self._database.transaction() as connection:
+            sealed = await self._sealing_key.seal(connection, secret)
             if not await update_secrets(connection, by.account_id, endpoint_id, sealed, until=until, at=now):
                 raise _no_such_endpoint()
             after = {"previous_secret_until": until}

@@ -8,7 +8,8 @@ class WebhooksSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         data_dir: the sealing key is kept below it, in `webhooks/sealing.key`, unless one is given.
-        sealing_key: base64 of the 32 bytes that secrets are sealed with in the database.
+        sealing_keys: base64 of the 32 bytes that secrets are sealed with in the database; while it is being
+            changed two, the new one first.
         allow_private: plain HTTP, and addresses that are not public, are allowed as well: for development.
         endpoints_per_account: the most that an account may have.
         at_once: the most deliveries that one process has in flight.
@@ -19,7 +20,7 @@ class WebhooksSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     data_dir: str = "./data"
-    sealing_key: str = ""
+    sealing_keys: tuple[str, ...] = ()
     allow_private: bool = False
     endpoints_per_account: int = 20
     at_once: int = 64

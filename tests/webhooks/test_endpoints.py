@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from services.webhooks.events import EVENTS
-from services.webhooks.sealing_key import SealingKeyError
+from services.webhooks.key_ring import SealingKeyError
 from shared.errors import (
     ConflictError,
     ForbiddenError,
@@ -181,9 +181,9 @@ async def test_secrets_are_opened_with_the_key_they_were_sealed_with_or_nothing_
     assert key.stat().st_mode & 0o777 == 0o600
     await street.open_house()
     with pytest.raises(SealingKeyError, match="restore"):
-        await street.open_house(sealing_key="A" * 43 + "=")
+        await street.open_house(sealing_keys=("A" * 43 + "=",))
     with pytest.raises(SealingKeyError, match="32 bytes"):
-        await street.open_house(sealing_key="c2hvcnQ=")
+        await street.open_house(sealing_keys=("c2hvcnQ=",))
     key.rename(key.with_name("elsewhere"))
     with pytest.raises(SealingKeyError, match="never made in its place"):
         await street.open_house()

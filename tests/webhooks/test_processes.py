@@ -47,7 +47,7 @@ async def test_a_worker_killed_at_work_delivers_again_under_the_same_id(
     street: Street, receiver: Receiver, tmp_path: Path
 ) -> None:
     await migrate(street.url, [EVENT_LOG_SCHEMA, *SCHEMAS])
-    house = await street.open_house(sealing_key=KEY)
+    house = await street.open_house(sealing_keys=(KEY,))
     endpoint = await house.register(receiver.url, "price.changed")
     registry = await Receiver().open(street.stack)
 
@@ -84,7 +84,7 @@ async def test_a_worker_killed_at_work_delivers_again_under_the_same_id(
 
 
 async def test_the_service_needs_postgres_alone(street: Street, tmp_path: Path) -> None:
-    house = await street.open_house(sealing_key=KEY)
+    house = await street.open_house(sealing_keys=(KEY,))
     with run(tmp_path, "serve", street.url, "") as service:
         await asyncio.to_thread(service.wait_ready)
         path = f"{service.url}/api/v1/webhooks"
