@@ -99,6 +99,7 @@ lock: $(VENV)/.installed-dev ## Pin the dependencies anew
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml -o requirements.lock --generate-hashes --universal --python-version 3.11 --no-header --quiet
 	$(BIN)/uv pip compile pyproject.toml --group dev -o requirements-dev.lock --generate-hashes --universal --python-version 3.11 --no-header --quiet
+	cd deploy/image && $(abspath $(BIN))/uv pip compile build.in -o build.lock --generate-hashes --universal --python-version 3.11 --no-header --quiet
 
 clean: ## Remove what was built (never the data directory)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

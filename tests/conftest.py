@@ -6,6 +6,7 @@ Where one cannot run, its tests are skipped and the summary says so, except with
 """
 
 import asyncio
+import functools
 import os
 import secrets
 from collections.abc import Callable, Coroutine, Iterator
@@ -13,9 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
+import httpx
 import pytest
+from filelock import FileLock
 
-from shared.postgres import open_connection
+from shared.postgres import Schema, migrate, open_connection
 from tests.servers.redis import ask_redis
 from tests.servers.server import MissingServerError, Server
 from tests.servers.session import (
@@ -26,6 +29,9 @@ from tests.servers.session import (
     start_server,
     write_note,
 )
+
+# Each client would read the machine's 150 certificates anew, and tests make thousands of clients.
+httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
 
 _MISSING = "server missing: "
 T = TypeVar("T")
@@ -85,13 +91,35 @@ async def _execute(url: str, statement: str) -> None:
         await connection.close()
 
 
+@functools.cache
+def _prepare_template(address: str, schemas: tuple[Schema, ...]) -> str:
+    """A database that is migrated once for all workers, to be copied from; tells its name."""
+    name = "_".join(("template", *(schema.name for schema in schemas)))
+    done = session_folder() / name
+    with FileLock(f"{done}.lock"):
+        if not done.exists():
+            admin = f"postgresql://postgres@{address}/postgres"
+            _run(_execute(admin, f"DROP DATABASE IF EXISTS {name}"))
+            _run(_execute(admin, f"CREATE DATABASE {name} TEMPLATE template0"))
+            _run(migrate(f"postgresql://postgres@{address}/{name}", schemas))
+            done.touch()
+    return name
+
+
 @pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """A fresh, empty database on the shared server; dropped afterwards."""
+def postgres_schemas() -> tuple[Schema, ...]:
+    """What a fresh database is migrated to. A folder whose tests all begin with that names its schemas."""
+    return ()
+
+
+@pytest.fixture
+def postgres_url(postgres_schemas: tuple[Schema, ...]) -> Iterator[str]:
+    """A fresh database on the shared server, empty but for `postgres_schemas`; dropped afterwards."""
     address = _shared("postgres")
     admin = f"postgresql://postgres@{address}/postgres"
     name = f"test_{secrets.token_hex(8)}"
-    _run(_execute(admin, f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY FILE_COPY"))
+    template = _prepare_template(address, postgres_schemas) if postgres_schemas else "template0"
+    _run(_execute(admin, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
     yield f"postgresql://postgres@{address}/{name}"
     _run(_execute(admin, f"DROP DATABASE {name} WITH (FORCE)"))
 

@@ -34,6 +34,7 @@ Action = (
         "identity.linked",
         "account.reclaimed",
         "password.reset",
+        "receipt.read",
     ]
 )
 ActorKind = CallerKind | Literal["account", "command_line", "first_start", "system"]

@@ -1,8 +1,8 @@
 """An account's keys: list, make, change, rotate and revoke them.
 
 Changes of one account's keys are made one after the other, under its lock, and by whoever still may then.
-Whoever makes or renews a key can give it no scope that the asking key has not: a stolen key must not become a
-mightier one.
+Whoever makes or renews a key can give it no scope that the asking key has not, and no longer life: a stolen
+key must not become a mightier one, or one that outlives it.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ from services.auth.audit import Action, Actor, record_audit
 from services.auth.fields import attempt, parse_end, parse_key_name
 from services.auth.issue_key import issue_key
 from services.auth.key_messages import KeyChange, KeyPage, KeyRequest, KeyView, NewKey
-from services.auth.standing import require_standing
+from services.auth.standing import Standing, require_standing
 from services.auth.store.accounts import get_account, lock_account
 from services.auth.store.api_keys import (
     StoredKey,
@@ -27,12 +27,13 @@ from services.auth.store.api_keys import (
     list_keys,
     update_key,
 )
-from shared.clock import Clock
+from shared.clock import Clock, rfc3339
 from shared.contracts.keys import SCOPE_LOG, SCOPE_READ
 from shared.errors import ConflictError, Fault, ForbiddenError, InvalidFieldError, NotFoundError
 from shared.postgres import Connection, Database
 
 _ENDED = "The key has expired: it can be neither changed nor rotated."
+_OUTLIVES = "The asking key expires, and cannot give scopes or a successor to a key that outlives it."
 
 
 class Asking(NamedTuple):
@@ -113,8 +114,11 @@ class AccountKeys:
             raise InvalidFieldError.all(faults)
         async with self._database.transaction() as connection:
             now, own = await self._lock(connection, asking)
+            if expires_at is None:
+                expires_at = own.until
+            _require_reach(own, expires_at)
             scopes = (
-                _ordered(scope for scope in (SCOPE_LOG, SCOPE_READ) if scope in own)
+                _ordered(scope for scope in (SCOPE_LOG, SCOPE_READ) if scope in own.scopes)
                 if request.scopes is None
                 else _ordered(request.scopes)
             )
@@ -142,7 +146,7 @@ class AccountKeys:
             InvalidFieldError: a field is wrong; all that are wrong are named.
             UnauthenticatedError: the asking key or session has ended.
             NotFoundError: the account has no such key, or it is revoked.
-            ForbiddenError: the asking key has not itself a scope that is added.
+            ForbiddenError: the asking key has not itself a scope that is added, or expires before that key.
             ConflictError: the key has expired.
             UnavailableError: the database is away.
         """
@@ -168,7 +172,12 @@ class AccountKeys:
                 scopes=key.scopes if isinstance(change.scopes, UnsetType) else _ordered(change.scopes),
                 expires_at=key.expires_at if isinstance(expires_at, UnsetType) else expires_at,
             )
-            _require_own(own, [scope for scope in changed.scopes if scope not in key.scopes])
+            more = [scope for scope in changed.scopes if scope not in key.scopes]
+            _require_own(own, more)
+            if _is_later(changed.expires_at, key.expires_at):
+                _require_reach(own, changed.expires_at)
+            elif more and not own.reaches(changed.expires_at):
+                raise ForbiddenError(_OUTLIVES)
             if changed == key:
                 return _view(key, asking)
             await _store(connection, asking, "key.changed", (key, changed), now)
@@ -187,7 +196,7 @@ class AccountKeys:
         Raises:
             UnauthenticatedError: the asking key or session has ended.
             NotFoundError: the account has no such key, or it is revoked.
-            ForbiddenError: the old key has a scope that the asking key has not.
+            ForbiddenError: the old key has a scope that the asking key has not, or outlives it.
             ConflictError: the old key has expired, or the account has as many keys as it may.
             UnavailableError: the database is away.
         """
@@ -197,6 +206,8 @@ class AccountKeys:
             if not old.is_live(now):
                 raise ConflictError(_ENDED)
             _require_own(own, old.scopes)
+            if not own.reaches(old.expires_at):
+                raise ForbiddenError(_OUTLIVES)
             end = now + grace
             ending = (
                 old._replace(expires_at=end if old.expires_at is None else min(old.expires_at, end))
@@ -236,8 +247,8 @@ class AccountKeys:
             event = await note_change(connection, asking.account_id, now, [key_id])
         await self._changes.publish(event)
 
-    async def _lock(self, connection: Connection, asking: Asking) -> tuple[datetime, tuple[str, ...]]:
-        """Lock the account; tells the instant of the change, and the scopes that it may give to keys."""
+    async def _lock(self, connection: Connection, asking: Asking) -> tuple[datetime, Standing]:
+        """Lock the account; tells the instant of the change, and what it may give to keys."""
         await lock_account(connection, asking.account_id)
         now = self._clock.now()
         return now, await require_standing(connection, asking.by, asking.scope, now)
@@ -284,8 +295,20 @@ async def _store(
     )
 
 
-def _require_own(own: Iterable[str], scopes: Iterable[str]) -> None:
-    missing = [scope for scope in scopes if scope not in own]
+def _is_later(end: datetime | None, before: datetime | None) -> bool:
+    return before is not None and (end is None or end > before)
+
+
+def _require_reach(own: Standing, end: datetime | None) -> None:
+    if own.until is not None and not own.reaches(end):
+        raise InvalidFieldError.of(
+            "expires_at",
+            f"must not be later than {rfc3339(own.until)}, when the asking key expires.",
+        )
+
+
+def _require_own(own: Standing, scopes: Iterable[str]) -> None:
+    missing = [scope for scope in scopes if scope not in own.scopes]
     if missing:
         raise ForbiddenError(f"A key cannot give what it has not itself: {', '.join(missing)}.")
 

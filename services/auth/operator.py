@@ -9,9 +9,10 @@ import asyncio
 import logging
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from services.auth.api_keys import OPERATOR_SCOPES, new_api_key, read_api_key
-from services.auth.audit import Actor, local_actor, record_opening
+from services.auth.audit import Actor, local_actor, record_audit, record_opening
 from services.auth.issue_key import issue_key
 from services.auth.key_file import KeyFile
 from services.auth.store.accounts import Account, find_account_by_email, insert_account
@@ -105,6 +106,23 @@ async def create_operator_key(database: Database, clock: Clock, name: str | None
             at=clock.now(),
         )
     return issued.key.plain
+
+
+async def note_receipt_read(database: Database, clock: Clock, account_id: UUID, receipt_id: UUID) -> None:
+    """Write down that a receipt of an account is shown to whoever runs this process.
+
+    Raises:
+        UnavailableError: the database is away.
+    """
+    async with database.transaction() as connection:
+        await record_audit(
+            connection,
+            local_actor("command_line"),
+            "receipt.read",
+            account_id=account_id,
+            at=clock.now(),
+            target_id=receipt_id,
+        )
 
 
 async def _insert_operator(connection: Connection, clock: Clock, by: Actor) -> Account | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -9,6 +10,7 @@ from unicodedata import normalize
 
 from argon2 import PasswordHasher
 from argon2.exceptions import HashingError, VerificationError, VerifyMismatchError
+from argon2.low_level import ARGON2_VERSION
 
 from services.auth.common_passwords import is_common
 from services.auth.settings import AuthSettings
@@ -65,8 +67,9 @@ class PasswordHashes:
             memory_cost=settings.password_hash_memory_kib,
             parallelism=settings.password_hash_lanes,
         )
-        # Stands in where there is no hash to compare with, and costs what a real one does.
-        self._nobodys = self._hasher.hash(secrets.token_hex(16))
+        # Stands in where there is no hash to compare with, and costs what a real one does. Computing it would
+        # cost every process that at its start.
+        self._nobodys = _spell_hash(self._hasher, secrets.token_bytes(16), secrets.token_bytes(32))
         self._threads = ThreadPoolExecutor(settings.password_hashes_at_once, thread_name_prefix="argon2")
         self._most = settings.password_hashes_at_once + settings.password_hashes_waiting
         self._asked = 0
@@ -123,3 +126,10 @@ class PasswordHashes:
             raise UnavailableError("The password could not be hashed at the moment.") from error
         finally:
             self._asked -= 1
+
+
+def _spell_hash(hasher: PasswordHasher, salt: bytes, digest: bytes) -> str:
+    """The PHC string of a digest, as argon2 spells it (base64 without padding)."""
+    salted, digested = (b64encode(part).decode().rstrip("=") for part in (salt, digest))
+    costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    return f"$argon2id$v={ARGON2_VERSION}${costs}${salted}${digested}"

@@ -8,14 +8,15 @@ from services.auth.announce import KeyChanges, note_change
 from services.auth.audit import Actor, record_audit
 from services.auth.emails import parse_email
 from services.auth.passwords import PasswordHashes, parse_password
-from services.auth.store.accounts import lock_account, mark_email_verified, set_password
+from services.auth.store.accounts import find_email_key, lock_account, mark_email_verified, set_password
 from services.auth.store.api_keys import get_key_status, mark_keys_unproven
-from services.auth.store.mails import insert_mail
+from services.auth.store.mails import Notice, insert_mail, insert_notice
 from services.auth.store.password_links import is_live_link, take_link
 from services.auth.store.sessions import delete_sessions
 from services.auth.throttle import Throttle
-from shared.clock import Clock
+from shared.clock import Clock, rfc3339
 from shared.errors import InvalidFieldError, MalformedRequestError
+from shared.ids import uuid7
 from shared.postgres import Database
 
 DEAD_LINK: Final = "This link does not work, or does not work any more: ask for a new one."
@@ -70,7 +71,8 @@ class PasswordReset:
         """Set the password of the account that the link was sent to, and end its sessions.
 
         Whoever has the link reads the mail of the address, so that it counts as verified. Where nobody had
-        shown that before, the keys may be a stranger's: they stay valid, and are marked (see `join`).
+        shown that before, the keys may be a stranger's: they stay valid, and are marked (see `join`). The
+        address is told, in case that it was a stranger who read its mail.
 
         Raises:
             InvalidFieldError: the password is not accepted; the link stays as it is.
@@ -107,6 +109,13 @@ class PasswordReset:
                 at=now,
                 after={"sessions_ended": ended},
             )
+            facts = {
+                "at": rfc3339(now),
+                "client": client or "an address that is not known",
+                "sessions_ended": str(ended),
+            }
+            email_key = await find_email_key(connection, account_id)
+            await insert_notice(connection, Notice(uuid7(), "password_changed", email_key or "", facts, now))
             event = await note_change(connection, account_id, now)
         await self._changes.publish(event)
         return ResetDone(ended, keys.live)

@@ -6,6 +6,7 @@ from typing import Final
 
 from services.auth.admin import AccountAdmin
 from services.auth.announce import KeyChanges
+from services.auth.forget import Forgetting
 from services.auth.keys import AccountKeys
 from services.auth.login import Login
 from services.auth.mail.carriers import build_carrier
@@ -74,7 +75,8 @@ def build_auth(
     ingest: Upstream | None = None,
     version: str = "0.1.0",
 ) -> Service:
-    """Wire the service: its HTTP application, the relay of its outbox and the sender of its mails.
+    """Wire the service: its HTTP application, the relay of its outbox, the sender of its mails, and who
+    deletes what has ended.
 
     Args:
         database: with this service's migrations applied by the time it answers.
@@ -104,6 +106,7 @@ def build_auth(
         database=database, changes=changes, passwords=passwords, throttle=throttle, clock=clock
     )
     mails = MailSender(database, build_carrier(settings), Letters(settings, clock), clock)
+    forgetting = Forgetting(database, clock, timedelta(hours=settings.session_idle_hours))
     outbound = Outbound(timeout=PROVIDER_PATIENCE, max_bytes=PROVIDER_MAX_BYTES)
     positions = PostgresPositions(database, SCHEMA.name)
     notices = build_notices(database, event_log, positions, clock)
@@ -143,6 +146,7 @@ def build_auth(
             Worker("auth-relay", changes.run_relay),
             Worker("auth-mails", mails.run),
             Worker("auth-notices", notices.run),
+            Worker("auth-forget", forgetting.run),
             Worker("auth-webhook-audit", webhook_audit.run),
         ],
         pings={"database": database.ping, "event_log": event_log.ping},

@@ -5,6 +5,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from services.auth.mail.carriers import SmtpCarrier
 from services.cli.event_log import list_schemas
 from services.cli.reach import reach_event_log
 from services.cli.settings import ProcessSettings
@@ -53,6 +54,8 @@ async def look_at_dependencies(settings: ProcessSettings, database_url: str) -> 
             yield look
     if settings.redis_url:
         yield await _look_at_redis(settings.redis_url)
+    if settings.smtp_host:
+        yield await _look_at_mail(SmtpCarrier(settings.auth), is_plain=settings.smtp_security == "none")
     for name, url in settings.urls.items():
         yield await _look_at_service(name, url)
 
@@ -151,6 +154,17 @@ def _judge_redis(memory: Mapping[str, str]) -> Look:
         # It does not tell what it drops, and it alone knows idempotency keys while Postgres is away.
         return Look("redis", "note", f"maxmemory-policy is {policy}: set noeviction, so that no key is lost")
     return Look("redis", "ok", "answers")
+
+
+async def _look_at_mail(carrier: SmtpCarrier, *, is_plain: bool) -> Look:
+    name = f"mail at {carrier.address}"
+    try:
+        await carrier.check()
+    except UnavailableError as error:
+        return Look(name, "problem", _reason(error))
+    if is_plain:
+        return Look(name, "note", "answers; links that set passwords go there unencrypted")
+    return Look(name, "ok", "answers, with a certificate that is trusted")
 
 
 async def _look_at_service(name: str, url: str) -> Look:

@@ -9,7 +9,6 @@ import uvloop
 
 from services.cli.embedded_postgres import find_running_postgres
 from services.cli.event_log import open_event_log
-from services.cli.serve import open_database_url
 from services.cli.settings import ProcessSettings
 from shared.errors import LLMRingError
 from shared.event_log.port import EventLog
@@ -28,6 +27,8 @@ def reach_database(settings: ProcessSettings) -> Iterator[str]:
     if running is not None:
         yield running
         return
+    from services.cli.serve import open_database_url
+
     with open_database_url(settings) as url:
         yield url
 

@@ -1,4 +1,4 @@
-"""`llmring-api receipts`: check a saved receipt with no server and no network, and look after the keys."""
+"""`llmring-api receipts`: check a saved receipt with no server and no network, show one, mind the keys."""
 
 import json
 import sys
@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from services.cli.receipt_keys import keys
+from services.cli.receipt_show import show
 from shared.contracts.receipts import Inclusion
 from shared.proofs.evidence import (
     MAX_FILE_BYTES,
@@ -53,10 +54,11 @@ class _Key(click.ParamType[VerifierKey]):
 
 @click.group()
 def receipts() -> None:
-    """Check saved receipts, and look after the keys that sign them."""
+    """Check saved receipts, show one of an account, and look after the keys that sign them."""
 
 
 receipts.add_command(keys)
+receipts.add_command(show)
 
 
 @receipts.command()

@@ -38,6 +38,13 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
         public_url: where people reach this deployment; the address it listens on by default.
         database_url: replaces the embedded Postgres.
         kafka_bootstrap: replaces the event log in Postgres: `host:port`, several with commas.
+        kafka_security_protocol: how brokers are spoken to, in Kafka's own words.
+        kafka_sasl_mechanism: how we log in there, where the protocol says that we do.
+        kafka_username: likewise.
+        kafka_password: likewise.
+        kafka_ca_file: PEM, whom to trust for brokers' certificates, instead of those that this machine does.
+        kafka_certificate_file: PEM, our own certificate with its chain, for brokers that want one.
+        kafka_key_file: PEM, its private key, not encrypted.
         kafka_replication_factor: copies of each topic that `migrate` creates; three by default, or as many as
             there are brokers.
         event_log_retention_days: how long the event log in Postgres keeps records that repeat what Postgres
@@ -106,6 +113,13 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     database_url: str | None = None
     kafka_bootstrap: str | None = None
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_username: str = ""
+    kafka_password: str = ""
+    kafka_ca_file: str | None = None
+    kafka_certificate_file: str | None = None
+    kafka_key_file: str | None = None
     kafka_replication_factor: Annotated[int, msgspec.Meta(ge=1)] | None = None
     event_log_retention_days: Days = PASSED_ON_RETENTION.days
     event_log_accepted_retention_days: Days | None = None
@@ -263,6 +277,26 @@ def _faults_of_logins(settings: ProcessSettings) -> list[str]:
     return faults
 
 
+def _faults_of_kafka(settings: ProcessSettings) -> list[str]:
+    faults = []
+    protocol = settings.kafka_security_protocol
+    login = (settings.kafka_username, settings.kafka_password)
+    own = (settings.kafka_certificate_file, settings.kafka_key_file)
+    if protocol.startswith("SASL_") != any(login) or any(login) != all(login):
+        faults.append(
+            "LLMRING_KAFKA_USERNAME, LLMRING_KAFKA_PASSWORD: must both be set where "
+            "LLMRING_KAFKA_SECURITY_PROTOCOL is SASL_SSL or SASL_PLAINTEXT, and there alone"
+        )
+    if any(own) != all(own):
+        faults.append("LLMRING_KAFKA_CERTIFICATE_FILE, LLMRING_KAFKA_KEY_FILE: must be set together")
+    if not protocol.endswith("SSL") and any((settings.kafka_ca_file, *own)):
+        faults.append(
+            "LLMRING_KAFKA_CA_FILE, LLMRING_KAFKA_CERTIFICATE_FILE, LLMRING_KAFKA_KEY_FILE: make sense only "
+            "where LLMRING_KAFKA_SECURITY_PROTOCOL is SSL or SASL_SSL"
+        )
+    return faults
+
+
 def load_settings() -> ProcessSettings:
     """Read the environment.
 
@@ -285,6 +319,7 @@ def load_settings() -> ProcessSettings:
     if bool(settings.smtp_user) != bool(settings.smtp_password):
         faults.append("LLMRING_SMTP_USER, LLMRING_SMTP_PASSWORD: must be set together")
     faults += _faults_of_logins(settings)
+    faults += _faults_of_kafka(settings)
     try:
         Cors(settings.cors_origins)
     except ValueError as error:

@@ -6,15 +6,17 @@ recomputes it from the registry version that is written into the event.
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import compress
 from uuid import UUID
 
 import msgspec
 
-from services.ingest.claim import Claims, KeyedRecord, Settled
+from services.ingest.claim import Claims
 from services.ingest.outcome import Accepted, Prepared, is_own, outcome_of
 from services.ingest.quota import Quotas
 from services.ingest.quota_counter import Item
+from services.ingest.store.claims import Claim, Settled
 from services.ingest.watermark import Watermark
 from shared.clock import Clock
 from shared.contracts.keys import Principal
@@ -92,7 +94,7 @@ class Acceptance:
             QuotaExceededError: the account has used up its month.
             UnavailableError: the event log is away; with an idempotency key a retry is safe.
         """
-        prepared = await self._prepare(principal, body, idempotency_key)
+        prepared = await self._prepare(principal, body, idempotency_key, self._clock.now())
         [outcome] = await self._record(principal, [prepared], headers)
         if isinstance(outcome, LLMRingError):
             raise outcome
@@ -130,6 +132,7 @@ class Acceptance:
         *,
         keyed_by_content: bool = False,
     ) -> list[Accepted | LLMRingError]:
+        now = self._clock.now()
         outcomes: list[Accepted | LLMRingError | None] = []
         prepared: list[Prepared] = []
         for number, item in enumerate(items):
@@ -138,7 +141,9 @@ class Acceptance:
             try:
                 if isinstance(item, bytes) and len(item) > MAX_LOG_BODY_BYTES:
                     raise TooLargeError(f"A record is larger than {MAX_LOG_BODY_BYTES} bytes.")
-                prepared.append(await self._prepare(principal, item, None, keyed_by_content=keyed_by_content))
+                prepared.append(
+                    await self._prepare(principal, item, None, now, keyed_by_content=keyed_by_content)
+                )
                 outcomes.append(None)
             except UnavailableError:
                 raise  # of the registry: no record can be priced now
@@ -152,13 +157,13 @@ class Acceptance:
         principal: Principal,
         body: bytes | msgspec.Raw,
         idempotency_key: bytes | None,
+        now: datetime,
         *,
         keyed_by_content: bool = False,
     ) -> Prepared:
         log = parse_log(body)
         key = parse_idempotency_key(idempotency_key, log)
         check_metadata(log)
-        now = self._clock.now()
         occurred_at = parse_timestamp(log, now=now, max_skew=self._max_skew)
         client_cost = parse_cost(log)
         tokens = tokens_of(log, billed_by_us=client_cost is None)
@@ -181,56 +186,57 @@ class Acceptance:
             quote=quote,
             registry_version=edition.version,
         )
-        return Prepared(event, _event_encoder.encode(event), digest)
+        value = _event_encoder.encode(event)
+        if digest is None:
+            return Prepared(event, value, None)
+        return Prepared(event, value, Claim(principal.account_id, event.log_id, digest, value, now))
 
     async def _record(
         self, principal: Principal, prepared: Sequence[Prepared], headers: Headers
     ) -> list[Accepted | LLMRingError]:
         """Make records durable: what came of each, in their order."""
-        first: dict[UUID, KeyedRecord] = {}
+        claims: dict[int, Claim] = {}  # the first of each key, by log id
         for each in prepared:
-            if each.digest is not None:
-                keyed = KeyedRecord(
-                    principal.account_id, each.event.log_id, each.digest, each.value, each.event.received_at
-                )
-                first.setdefault(each.event.log_id, keyed)
-        if not first:
-            passed = await self._append(principal, [(None, each.value) for each in prepared], headers)
+            if each.claim is not None:
+                claims.setdefault(each.event.log_id.int, each.claim)
+        values = [each.value for each in prepared if each.claim is None]
+        unkeyed: list[Item] = [None] * len(values)
+        if not claims:
+            passed = await self._append(principal, unkeyed, values, headers)
             return [
                 Accepted(each.event, replayed=False) if each_passed else self._refusal(principal)
                 for each, each_passed in zip(prepared, passed, strict=True)
             ]
-        async with self._claims.hold(list(first.values())) as settled:
-            values: list[tuple[Item, bytes]] = [
-                (None, each.value) for each in prepared if each.digest is None
+        async with self._claims.hold(list(claims.values())) as found:
+            settled = dict(zip(claims, found, strict=True))
+            owed = [  # in their own order, in which a quota lets them pass
+                (number, each.event)
+                for number, each in settled.items()
+                if isinstance(each, Settled) and not each.stored
             ]
-            values += [  # in their own order, in which a quota lets them pass
-                (log_id, found.event)
-                for log_id in first
-                if isinstance(found := settled[log_id], Settled) and not found.stored
-            ]
-            passed = await self._append(principal, values, headers)
-            refused = {item for (item, _), each in zip(values, passed, strict=True) if item and not each}
+            items = unkeyed + [claims[number].log_id for number, _ in owed]
+            passed = await self._append(principal, items, values + [event for _, event in owed], headers)
+            refused = {
+                number for (number, _), each in zip(owed, passed[len(values) :], strict=True) if not each
+            }
             await self._release(
-                [first[log_id] for log_id in refused if is_own(settled[log_id], first[log_id])]
+                [claims[number] for number in refused if is_own(settled[number], claims[number])]
             )
-        unkeyed = iter(passed)
+        unkeyed_passed = iter(passed)
         outcomes: list[Accepted | LLMRingError] = []
-        seen: set[UUID] = set()
         for each in prepared:
-            if each.digest is None:
+            if each.claim is None:
                 accepted = Accepted(each.event, replayed=False)
-                outcomes.append(accepted if next(unkeyed) else self._refusal(principal))
+                outcomes.append(accepted if next(unkeyed_passed) else self._refusal(principal))
                 continue
-            log_id = each.event.log_id
-            outcome = outcome_of(each, settled[log_id], again=log_id in seen)
-            if isinstance(outcome, Accepted) and log_id in refused:
+            number = each.event.log_id.int
+            outcome = outcome_of(each, settled[number], again=claims[number] is not each.claim)
+            if number in refused and isinstance(outcome, Accepted):
                 outcome = self._refusal(principal)
             outcomes.append(outcome)
-            seen.add(log_id)
         return outcomes
 
-    async def _release(self, refused: Sequence[KeyedRecord]) -> None:
+    async def _release(self, refused: Sequence[Claim]) -> None:
         """Nothing of a record stays that was refused: neither its key nor its content."""
         if refused:
             await self._claims.release(refused)
@@ -239,25 +245,25 @@ class Acceptance:
         return self._quotas.refusal(principal.logs_per_month or 0)
 
     async def _append(
-        self, principal: Principal, records: Sequence[tuple[Item, bytes]], headers: Headers
-    ) -> list[bool]:
+        self, principal: Principal, items: Sequence[Item], values: Sequence[bytes], headers: Headers
+    ) -> Sequence[bool]:
         """Append what the account's quota lets pass; for each record whether it did.
 
         Args:
             principal: whose they are.
-            records: each with its log id where it has an idempotency key.
+            items: the log id of each that has an idempotency key.
+            values: their events.
             headers: that travel with them.
         """
         if principal.logs_per_month is None:
-            await self._store(principal.account_id, [value for _, value in records], headers)
-            return [True] * len(records)
-        items = [item for item, _ in records]
+            await self._store(principal.account_id, values, headers)
+            return [True] * len(values)
         charge = await self._quotas.charge(principal.account_id, principal.logs_per_month, items)
-        passing = [record for record, passed in zip(records, charge.passed, strict=True) if passed]
         try:
-            await self._store(principal.account_id, [value for _, value in passing], headers)
+            passing = list(compress(values, charge.passed))
+            await self._store(principal.account_id, passing, headers)
         except LLMRingError:
-            await self._quotas.give_back(charge, [item for item, _ in passing])
+            await self._quotas.give_back(charge, list(compress(items, charge.passed)))
             raise
         return charge.passed
 

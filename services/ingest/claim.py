@@ -15,14 +15,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple
-from uuid import UUID
+from datetime import timedelta
+from typing import Final
 
 from services.ingest.claim_cache import key_of
 from services.ingest.claim_memory import ClaimMemory
 from services.ingest.presence import Presence
-from services.ingest.store.claims import Claim, StoredClaim, delete_claims, insert_claims
+from services.ingest.store.claims import Claim, Settled, delete_claims, insert_claims
 from shared.coalescer import Coalescer
 from shared.contracts.usage import BODY_DIGEST_BYTES
 from shared.errors import ConflictError, UnavailableError
@@ -35,32 +34,6 @@ _LEAVE_ALONE_S: Final = 1.0
 """After a claim that failed, Postgres is not asked for so long."""
 
 _log = logging.getLogger(__name__)
-
-
-class KeyedRecord(NamedTuple):
-    """A checked record that came with an idempotency key."""
-
-    account_id: UUID
-    log_id: UUID
-    digest: bytes
-    event: bytes
-    received_at: datetime
-
-
-class Settled(NamedTuple):
-    """What a key stands for.
-
-    Attributes:
-        digest: of the body that it stands for.
-        event: the event to answer with: this request's own, or that of the one that came first.
-        replayed: an earlier request had claimed the key.
-        stored: its row is in the usage store, so it need not be appended.
-    """
-
-    digest: bytes
-    event: bytes
-    replayed: bool
-    stored: bool
 
 
 class _InFlight:
@@ -92,48 +65,43 @@ class Claims:
         self._presence = presence
         self._memory = memory
         self._leave_alone_until = 0.0
-        self._in_flight: dict[tuple[UUID, UUID], _InFlight] = {}
-        self._coalescer: Coalescer[Claim, StoredClaim] = Coalescer(self._flush)
-        self._patient: Coalescer[Claim, StoredClaim] = Coalescer(self._flush_with_patience)
+        self._in_flight: dict[int, _InFlight] = {}  # by log id, which names the account as well
+        self._coalescer: Coalescer[Claim, Settled] = Coalescer(self._flush)
+        self._patient: Coalescer[Claim, Settled] = Coalescer(self._flush_with_patience)
 
     @asynccontextmanager
-    async def hold(
-        self, records: Sequence[KeyedRecord]
-    ) -> AsyncIterator[dict[UUID, Settled | ConflictError]]:
+    async def hold(self, claims: Sequence[Claim]) -> AsyncIterator[Sequence[Settled | ConflictError]]:
         """Hold keys while their records are being appended; other requests with them wait, or are refused.
 
-        Gives what came of each by its log id: what the key stands for, which may be another body, or
+        Gives what came of each, in their order: what the key stands for, which may be another body, or
         `ConflictError` where a request with the key and another body is in flight. The log ids must differ
         from one another.
 
         Raises:
             UnavailableError: the database is away, and the cache cannot tell, or there is none.
         """
-        outcomes: dict[UUID, Settled | ConflictError] = {}
-        held: list[KeyedRecord] = []
+        held: list[Claim] = []
         try:
             # In one order, so that two batches cannot wait for each other.
-            for record in sorted(records, key=lambda each: each.log_id.int):
-                if (record.account_id, record.log_id) not in self._in_flight or await self._is_free(record):
-                    self._in_flight[record.account_id, record.log_id] = _InFlight(record.digest)
-                    held.append(record)
-                else:
-                    outcomes[record.log_id] = ConflictError(
-                        "A request with this Idempotency-Key and another body is in flight."
-                    )
-            settled = await self._settle_all(held)
-            outcomes.update(zip((record.log_id for record in held), settled, strict=True))
-            yield outcomes
+            for claim in sorted(claims, key=_order):
+                number = claim.log_id.int
+                if number not in self._in_flight or await self._is_free(claim):
+                    self._in_flight[number] = _InFlight(claim.digest)
+                    held.append(claim)
+            if len(held) == len(claims):
+                yield await self._settle_all(claims)
+            else:
+                settled = dict(zip(held, await self._settle_all(held), strict=True))
+                yield [settled.get(claim) or _conflict() for claim in claims]
         finally:
-            for record in held:
-                self._in_flight.pop((record.account_id, record.log_id)).end()
+            for claim in held:
+                self._in_flight.pop(claim.log_id.int).end()
 
-    async def release(self, records: Sequence[KeyedRecord]) -> None:
+    async def release(self, claims: Sequence[Claim]) -> None:
         """Free keys that are held and were claimed just now: their records were not accepted after all.
 
         As far as it can be done now: what stays claimed costs room, and its retry the time of this try.
         """
-        claims = [_claim_of(record) for record in records]
         try:
             await self._presence.ask(lambda: self._delete(claims))
             if self._memory is not None:
@@ -141,27 +109,26 @@ class Claims:
         except UnavailableError as error:
             _log.warning("%d keys of refused records stay claimed: %s", len(claims), error)
 
-    async def _is_free(self, record: KeyedRecord) -> bool:
+    async def _is_free(self, claim: Claim) -> bool:
         """Wait for others that hold the key; False where one of them does so for another body."""
-        while (other := self._in_flight.get((record.account_id, record.log_id))) is not None:
-            if other.digest != record.digest:
+        while (other := self._in_flight.get(claim.log_id.int)) is not None:
+            if other.digest != claim.digest:
                 return False
             other.done = other.done or asyncio.Event()
             await other.done.wait()
         return True
 
-    async def _settle_all(self, records: Sequence[KeyedRecord]) -> Sequence[Settled]:
-        if self._memory is not None or len(records) < _LARGE:
-            return await asyncio.gather(*map(self._settle, records))
-        return [_settled(each) for each in await self._flush([_claim_of(record) for record in records])]
+    async def _settle_all(self, claims: Sequence[Claim]) -> Sequence[Settled]:
+        if self._memory is not None or len(claims) < _LARGE:
+            return await asyncio.gather(*map(self._settle, claims))
+        return await self._flush(claims)
 
-    async def _settle(self, record: KeyedRecord) -> Settled:
-        claim = _claim_of(record)
+    async def _settle(self, claim: Claim) -> Settled:
         if self._memory is None:
-            return _settled(await self._coalescer.submit(claim))
+            return await self._coalescer.submit(claim)
         key, value = _in_cache(claim)
         try:
-            found = _settled(await self._coalescer.submit(claim))
+            found = await self._coalescer.submit(claim)
         except UnavailableError:
             try:
                 standing = await self._memory.decide(key, value)
@@ -188,19 +155,19 @@ class Claims:
     async def _settle_once_sure(self, memory: ClaimMemory, claim: Claim, found: Settled) -> Settled:
         """What Postgres says of a key again, once it knows what was accepted without it."""
         await memory.await_sure()
-        again = _settled(await self._coalescer.submit(claim))
+        again = await self._coalescer.submit(claim)
         return again._replace(replayed=found.replayed or again.event != found.event)
 
     async def _settle_with_patience(self, claim: Claim) -> Settled:
         """What Postgres says where nobody can decide in its stead: one that is only slow is waited for."""
-        found = _settled(await self._patient.submit(claim))
+        found = await self._patient.submit(claim)
         # The question that nobody waited for may have claimed the key all the same.
         return found._replace(replayed=found.event != claim.event)
 
-    async def _flush_with_patience(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
+    async def _flush_with_patience(self, claims: Sequence[Claim]) -> Sequence[Settled]:
         return await self._presence.ask(lambda: self._insert(claims))
 
-    async def _flush(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
+    async def _flush(self, claims: Sequence[Claim]) -> Sequence[Settled]:
         if self._memory is None:
             return await self._flush_with_patience(claims)
         if time.monotonic() < self._leave_alone_until:
@@ -216,7 +183,7 @@ class Claims:
         async with self._database.connection() as connection:
             await delete_claims(connection, claims)
 
-    async def _insert(self, claims: Sequence[Claim]) -> Sequence[StoredClaim]:
+    async def _insert(self, claims: Sequence[Claim]) -> Sequence[Settled]:
         async with self._database.connection() as connection:
             return await insert_claims(connection, claims)
 
@@ -226,12 +193,12 @@ def _in_cache(claim: Claim) -> tuple[bytes, bytes]:
     return key_of(claim.account_id, claim.log_id), claim.digest + claim.event
 
 
-def _claim_of(record: KeyedRecord) -> Claim:
-    return Claim(record.account_id, record.log_id, record.digest, record.event, record.received_at)
+def _order(claim: Claim) -> int:
+    return claim.log_id.int
 
 
-def _settled(stored: StoredClaim) -> Settled:
-    return Settled(stored.digest, stored.event, replayed=not stored.fresh, stored=stored.rated)
+def _conflict() -> ConflictError:
+    return ConflictError("A request with this Idempotency-Key and another body is in flight.")
 
 
 def _standing(standing: bytes, *, replayed: bool = True) -> Settled:

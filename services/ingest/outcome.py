@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.ingest.claim import KeyedRecord, Settled
+from services.ingest.store.claims import Claim, Settled
 from shared.clock import rfc3339
 from shared.contracts.usage import LogAnswer, UsageLogged, answer_lines, as_number
 from shared.errors import ConflictError, InvalidFieldError, LLMRingError
@@ -30,19 +30,19 @@ class Prepared(NamedTuple):
 
     event: UsageLogged
     value: bytes
-    digest: bytes | None
+    claim: Claim | None
 
 
-def is_own(settled: Settled | ConflictError, record: KeyedRecord) -> bool:
+def is_own(settled: Settled | ConflictError, claim: Claim) -> bool:
     """Whether a key was claimed just now, for this record."""
-    return isinstance(settled, Settled) and not settled.replayed and settled.event == record.event
+    return isinstance(settled, Settled) and not settled.replayed and settled.event == claim.event
 
 
 def outcome_of(record: Prepared, settled: Settled | ConflictError, *, again: bool) -> Accepted | LLMRingError:
     """What came of a record whose key stands for `settled`; `again`: a second one of its batch."""
     if isinstance(settled, ConflictError):
         return settled
-    if settled.digest == record.digest:
+    if record.claim is not None and settled.digest == record.claim.digest:
         event = record.event if settled.event == record.value else _event_decoder.decode(settled.event)
         return Accepted(event, replayed=settled.replayed or again)
     if settled.replayed:

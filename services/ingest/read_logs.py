@@ -12,7 +12,8 @@ import msgspec
 from services.ingest.cursor import decode_cursor, encode_cursor
 from services.ingest.selection import LogQuery
 from services.ingest.store.entries import Cursor, find_entry, list_entries
-from shared.contracts.records import CSV_COLUMNS, LogEntry
+from shared.cells import guard_cell
+from shared.contracts.records import CSV_COLUMNS, FREE_TEXT, LogEntry
 from shared.contracts.usage import NULL
 from shared.postgres import Database
 
@@ -76,12 +77,14 @@ def _ndjson_entry(entry: LogEntry) -> bytes:
 
 
 def _csv_entry(entry: LogEntry) -> bytes:
-    return _csv_line([_csv_value(getattr(entry, name)) for name in CSV_COLUMNS])
+    return _csv_line([_csv_value(name, getattr(entry, name)) for name in CSV_COLUMNS])
 
 
-def _csv_value(value: object) -> str:
+def _csv_value(name: str, value: object) -> str:
     if value is None or value == NULL:
         return ""
+    if name in FREE_TEXT:
+        return guard_cell(str(value))
     return bytes(value).decode() if isinstance(value, msgspec.Raw) else str(value)
 
 

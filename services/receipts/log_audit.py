@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from services.receipts.store.audit import LeafFound, list_leaves
 from services.receipts.store.keys import list_keys
 from services.receipts.store.log import LogRow, find_log, list_tiles
@@ -21,13 +23,20 @@ LogFaultKind = Literal["receipt_forged", "log_leaf", "log_tree"]
 _YIELD_EVERY: Final = 100
 
 
+class _Stating(msgspec.Struct):
+    key_id: str
+
+
+_stating_decoder = msgspec.json.Decoder(_Stating)
+
+
 class LogFault(NamedTuple):
     """Something that is not as it must be.
 
     Attributes:
-        kind: `receipt_forged`: the signature is not one over the payload. `log_leaf`: a leaf is not the hash
-            of its receipt's payload, has no receipt, or a receipt is no leaf. `log_tree`: the leaves do not
-            make the tiles, the tree or the signed checkpoint.
+        kind: `receipt_forged`: the signature is not one over the payload by the key that it names.
+            `log_leaf`: a leaf is not the hash of its receipt's payload, has no receipt, or a receipt is no
+            leaf. `log_tree`: the leaves do not make the tiles, the tree or the signed checkpoint.
     """
 
     kind: LogFaultKind
@@ -120,4 +129,17 @@ def _judge(row: LeafFound, keys: dict[str, bytes]) -> LogFault | None:
         return LogFault(
             "receipt_forged", row.account_id, f"receipt {row.receipt_id} is not signed by key {row.key_id}"
         )
+    if (named := _find_key_named(row.payload)) != row.key_id:
+        return LogFault(
+            "receipt_forged",
+            row.account_id,
+            f"receipt {row.receipt_id} is kept as signed by key {row.key_id}, and itself names {named}",
+        )
     return None
+
+
+def _find_key_named(payload: bytes) -> str | None:
+    try:
+        return _stating_decoder.decode(payload).key_id
+    except (ValueError, RecursionError):
+        return None

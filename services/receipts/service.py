@@ -6,6 +6,7 @@ from typing import Final
 
 from services.receipts.cosignatures import Cosignatures
 from services.receipts.declare import Declarations
+from services.receipts.edge import CHECK, Edge
 from services.receipts.examine import Examination
 from services.receipts.issue import Issuer
 from services.receipts.llmring_1_0 import OldForm
@@ -74,7 +75,7 @@ def build_receipts(
     """
     settings = settings or ReceiptsSettings()
     signer = Signer(database, settings, clock)
-    log = ReceiptLog(database, signer, settings.log_origin, clock)
+    log, edge = ReceiptLog(database, signer, settings.log_origin, clock), Edge(database)
     desk = Desk(database=database, event_log=event_log, signer=signer, log=log, clock=clock)
     declarations = Declarations(
         desk=desk,
@@ -125,8 +126,10 @@ def build_receipts(
                 )
             ),
             *(build_submitters(submission, policy) if policy.peers else ()),
+            Worker("log-edge", edge.run),
         ],
-        pings={"database": database.ping, "event_log": event_log.ping},
+        pings={"database": database.ping, "event_log": event_log.ping, CHECK: edge.ping},
+        dispensable=frozenset((CHECK,)),  # what was issued can be read and checked all the same
         on_start=[signer.open, log.open],
         on_stop=[submission.close],
     )
@@ -144,19 +147,23 @@ def build_issuing(
     Its first step at start opens the signing key, as that of `build_receipts` does.
     """
     signer = Signer(database, settings, clock)
-    log = ReceiptLog(database, signer, settings.log_origin, clock)
+    log, edge = ReceiptLog(database, signer, settings.log_origin, clock), Edge(database)
     return Service(
         name="issuer",
-        workers=_issuing(
-            database=database,
-            event_log=event_log,
-            signer=signer,
-            log=log,
-            clock=clock,
-            pace=None,
-            settings=settings,
-        ),
-        pings={"database": database.ping, "event_log": event_log.ping},
+        workers=[
+            *_issuing(
+                database=database,
+                event_log=event_log,
+                signer=signer,
+                log=log,
+                clock=clock,
+                pace=None,
+                settings=settings,
+            ),
+            Worker("log-edge", edge.run),
+        ],
+        pings={"database": database.ping, "event_log": event_log.ping, CHECK: edge.ping},
+        dispensable=frozenset((CHECK,)),  # no restart mends it
         on_start=[signer.open, log.open],
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from services.receipts.store.receipts import ReceiptRow
+from shared.cells import guard_cell
 from shared.contracts.receipts import STATEMENT
 from shared.errors import NotFoundError
 from shared.proofs.signing import encode_base64
@@ -22,10 +23,6 @@ _MEASURES: Final = (
     "cached_input_tokens",
 )
 _HEADS: Final = ("Requests", "Unpriced", "Cost (USD)", "Input tokens", "Output tokens", "Cached input")
-_BEGINS_A_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""Besides what everybody knows: a line feed, and the full-width forms of the signs."""
-
-
 _STYLE: Final = (
     "body{font:14px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;width:100%;margin:1rem 0}"
@@ -55,8 +52,7 @@ def write_csv(row: ReceiptRow) -> str:
     writer = csv.writer(out)
     writer.writerow(("dimension", "name", *_MEASURES))
     for line in _lines(_facts_of(row)):
-        name = f"'{line.name}" if line.name.startswith(_BEGINS_A_FORMULA) else line.name
-        writer.writerow((line.dimension, name, *line.measures))
+        writer.writerow((line.dimension, guard_cell(line.name), *line.measures))
     return out.getvalue()
 
 

@@ -65,6 +65,11 @@ class PendingEntry(msgspec.Struct, kw_only=True):
 CSV_COLUMNS = tuple(name for name in LogEntry.__struct_fields__ if name not in ("cost_breakdown", "state"))
 """The columns of `format=csv`, in order."""
 
+FREE_TEXT = frozenset(
+    ("provider", "model", "model_key", "alias", "profile", "origin", "service_tier", "id_at_origin")
+)
+"""Of these, the ones in which a caller may have written anything."""
+
 
 class KeptRecords(msgspec.Struct, frozen=True):
     """Which single records of an account are still there.

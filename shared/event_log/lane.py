@@ -21,7 +21,8 @@ from shared.telemetry.metrics import APPEND_FAILURES, APPEND_RECORDS, APPEND_SEC
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH_RECORDS: Final = 1_000
+MAX_BATCH_RECORDS: Final = 500
+"""Of usage, which come to half a megabyte. Beyond that the buffer of the driver of Postgres grows dearly."""
 MAX_BATCH_BYTES: Final = 4_000_000
 MAX_WAITING_BYTES: Final = 64_000_000
 """What may wait in a lane before further callers are turned away."""

@@ -24,6 +24,9 @@ BODY_S: Final = 60.0
 SLOWEST_BYTES_PER_S: Final = 16 * 1024
 """A body that is as fast as this may go on for longer: an import has no end of its own."""
 STALLED_S: Final = 60.0
+STALLED_AT_THE_END_S: Final = 3.0
+"""The same once the process is to end: others of its requests may need the rest of the drain."""
+
 
 Fault = tuple[int, str, str, str]
 """Status, kind, title and detail of a refusal."""
@@ -63,13 +66,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     The head of a request has `MAX_HEAD_BYTES` and `MAX_HEADERS` at most (RFC 6585, 5), and `head_s` from its
     first byte; its body has `body_s`, and longer while it is no slower than `SLOWEST_BYTES_PER_S`. Trailers
     are passed over (RFC 9110, 6.5.1), and have as many bytes. An answer of which nothing is taken for
-    `stalled_s` is given up. An offer to upgrade is declined (RFC 9110, 7.8).
+    `stalled_s` is given up, and sooner while the process drains. An offer to upgrade is declined (RFC 9110,
+    7.8). A client that sends no more, but has sent a whole request, is answered.
     """
 
     first_byte_s = FIRST_BYTE_S
     head_s = HEAD_S
     body_s = BODY_S
     stalled_s = STALLED_S
+    stalled_at_the_end_s = STALLED_AT_THE_END_S
 
     def __init__(
         self,
@@ -90,6 +95,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._fault: Fault = _NOT_HTTP
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self._ending: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for the first request."""
@@ -105,6 +111,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._disarm()
+        if self._ending is not None:
+            self._ending.cancel()
         self.resume_writing()
         if self._held is not None and self._peer is not None:
             self._held.give_back(self._peer)
@@ -136,6 +144,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if self._bytes_between > MAX_HEAD_BYTES:
                 self._refuse(_LARGE_HEAD)
         self._begun_s = None
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """The client has closed its side. Whether ours stays open: for answers to what arrived whole.
+
+        Over TLS there are no halves here: asyncio closes both.
+        """
+        cycle = self.cycle
+        if self._arriving or cycle is None or cycle.response_complete or self.scheme == "https":
+            return False
+        cycle.keep_alive = False  # of several requests at once it is the last one's
+        return True
 
     def _parse(self, data: bytes) -> bool:
         """Whether the connection goes on."""
@@ -237,14 +256,34 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """End a connection whose request has not arrived whole; what has will be answered."""
         if self._arriving:
             self.transport.close()
-        else:
+        elif not self.transport.is_closing():
             super().shutdown()
+        self.stalled_s = min(self.stalled_s, self.stalled_at_the_end_s)
+        if self._stalled is not None:
+            self._give_up_later()
+        self._look_later()
+
+    def _look_later(self) -> None:
+        """See that the rest is taken: it may be less than what pauses writing."""
+        left = self.transport.get_write_buffer_size()
+        self._ending = self.loop.call_later(self.stalled_s, self._look_at_the_end, left)
+
+    def _look_at_the_end(self, before: int) -> None:
+        if before and before == self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self._look_later()
 
     def pause_writing(self) -> None:
         """The client takes less than is sent: wait for it, but not for ever."""
         super().pause_writing()
         if self._stalled is None:
-            self._stalled = self.loop.call_later(self.stalled_s, self.transport.abort)
+            self._give_up_later()
+
+    def _give_up_later(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+        self._stalled = self.loop.call_later(self.stalled_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The client has taken it."""

@@ -1,11 +1,14 @@
 """What a service is to the process that runs it."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from litestar.types import ASGIApp
+if TYPE_CHECKING:  # not every command that names a worker serves HTTP
+    from litestar.types import ASGIApp
 
 Step = Callable[[], Awaitable[None]]
 Ping = Callable[[], Awaitable[None]]

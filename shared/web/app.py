@@ -19,7 +19,8 @@ from litestar.exceptions import (
 )
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.plugins import OpenAPISchemaPlugin
+from litestar.plugins import OpenAPISchemaPlugin, PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from shared import errors
@@ -53,6 +54,17 @@ _BY_STATUS: dict[int, type[LLMRingError]] = {
     415: errors.UnsupportedMediaTypeError,
     422: errors.InvalidFieldError,
 }
+
+
+class _App(Litestar):
+    """Litestar without its plugins for Pydantic and attrs.
+
+    Where those are installed it imports them, whether anything uses them or not: a tenth of a start.
+    """
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
 
 
 def build_app(
@@ -109,9 +121,9 @@ def build_app(
             ),
         )
 
-    app = Litestar.from_config(options(handlers))
+    app = _App.from_config(options(handlers))
     if documented:
-        description = Litestar.from_config(options([*handlers, *documented])).openapi_schema
+        description = _App.from_config(options([*handlers, *documented])).openapi_schema
         app.openapi_schema.paths = description.paths
         app.openapi_schema.components = description.components
     return observed(without_empty_parameters(with_whole_bodies(app)), service, lanes or {})

@@ -1,11 +1,15 @@
 """The few ASGI steps that the fast lanes take by hand (ASGI 3.0, HTTP)."""
 
-from collections.abc import Iterable
+from __future__ import annotations
 
-from litestar.types import ASGIApp, Receive, Scope, Send
-from litestar.types.asgi_types import ReceiveMessage
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from shared.errors import LLMRingError, MalformedRequestError, TooLargeError
+
+if TYPE_CHECKING:  # the settings need a word of this module, and no command needs Litestar for that
+    from litestar.types import ASGIApp, Receive, Scope, Send
+    from litestar.types.asgi_types import ReceiveMessage
 
 Headers = Iterable[tuple[bytes, bytes]]
 

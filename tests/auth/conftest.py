@@ -34,7 +34,7 @@ from shared.event_log.postgres import open_postgres_event_log
 from shared.ids import uuid7
 from shared.limits.memory import MemoryRateLimiter
 from shared.limits.port import RateLimiter
-from shared.postgres import Database, migrate, open_database
+from shared.postgres import Database, Schema, migrate, open_database
 from shared.proofs.signing import SigningKey
 from shared.runtime.service import Service, Worker
 from shared.web.client import Answer
@@ -287,8 +287,9 @@ async def open_auth(
     build_limiter: Callable[[], RateLimiter] = MemoryRateLimiter,
 ) -> AsyncIterator[Auth]:
     """The service on an empty database, with the event log on another one if `log_url` says so."""
-    await migrate(postgres_url, [SCHEMA])
-    await migrate(log_url or postgres_url, [EVENT_LOG_SCHEMA])
+    await migrate(postgres_url, [SCHEMA, EVENT_LOG_SCHEMA])
+    if log_url is not None:
+        await migrate(log_url, [EVENT_LOG_SCHEMA])
     database = await open_database(postgres_url, application_name="test-auth")
     log = SwitchableLog(await open_postgres_event_log(log_url or postgres_url))
     await log.ensure_topics(TOPICS)
@@ -315,6 +316,11 @@ async def open_auth(
     await log.close()
     await database.close()
     shutil.rmtree(mails.parent)
+
+
+@pytest.fixture
+def postgres_schemas() -> tuple[Schema, ...]:
+    return (SCHEMA, EVENT_LOG_SCHEMA)
 
 
 @pytest.fixture

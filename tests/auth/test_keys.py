@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 
+from services.auth.forget import Forgetting
 from services.auth.operator import ensure_operator
 from services.auth.settings import AuthSettings
 from shared.errors import UnavailableError
@@ -114,6 +115,34 @@ async def test_a_key_cannot_give_what_it_has_not(auth: Auth, nora: Owner) -> Non
     # What a key has already it may keep, and it may lose it.
     assert (await narrow.ask("PATCH", f"/{other}", {"name": "x", "scopes": ["log"]})).status_code == 200
     assert (await narrow.ask("PATCH", f"/{other}", {"scopes": ["admin"]})).json()["scopes"] == ["admin"]
+
+
+async def test_a_key_that_expires_leaves_none_behind_that_does_not(auth: Auth, nora: Owner) -> None:
+    lasting = (await nora.make(scopes=["log"]))["key"]["id"]
+    made = await nora.make(scopes=ALL, expires_at=HOUR_LATER)
+    brief = Owner(auth, nora.account_id, made["api_key"], made["key"]["id"])
+    assert (await brief.make())["key"]["expires_at"] == HOUR_LATER
+    assert (await brief.make(expires_at=None))["key"]["expires_at"] == HOUR_LATER
+    sooner = (await brief.make(expires_at="2027-01-15T08:30:00Z"))["key"]["id"]
+    later = "2027-01-15T09:00:00.000001Z"
+    for method, path, body in (
+        ("POST", "", {"expires_at": later}),
+        ("PATCH", f"/{sooner}", {"expires_at": later}),
+        ("PATCH", f"/{sooner}", {"expires_at": None}),
+        ("PATCH", f"/{brief.key_id}", {"expires_at": None}),
+    ):
+        refused = await brief.ask(method, path, body)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "expires_at"), body
+        assert HOUR_LATER in refused.json()["detail"]
+    assert (await brief.ask("PATCH", f"/{lasting}", {"scopes": ["log", "admin"]})).status_code == 403
+    assert (await brief.ask("POST", f"/{lasting}/rotate", {})).status_code == 403
+    # What ends no later than it does is as ever, and so is what gives nothing.
+    assert (await brief.ask("PATCH", f"/{sooner}", {"expires_at": HOUR_LATER})).status_code == 200
+    shorter = await brief.ask("PATCH", f"/{lasting}", {"name": "x", "expires_at": "2027-01-15T10:00:00Z"})
+    assert shorter.status_code == 200
+    assert (await brief.ask("POST", f"/{brief.key_id}/rotate", {})).json()["key"]["expires_at"] == HOUR_LATER
+    auth.clock.at += timedelta(hours=1)
+    assert await nora.names() == ["x", None]
 
 
 async def test_an_operators_key_makes_operators_keys(auth: Auth) -> None:
@@ -361,3 +390,31 @@ async def test_a_revocation_holds_although_the_event_log_is_away(auth: Auth, nor
     assert (await nora.ask("DELETE", f"/{made['key']['id']}")).status_code == 204
     assert await auth.verify(made["api_key"]) is None
     assert await auth.count("outbox") == 1
+
+
+async def test_what_ended_long_ago_is_deleted_and_the_audit_log_stays(auth: Auth, nora: Owner) -> None:
+    soon = await nora.make(name="expires", expires_at=HOUR_LATER)
+    gone = await nora.make(name="revoked")
+    assert (await nora.ask("DELETE", f"/{gone['key']['id']}")).status_code == 204
+    lasting = await nora.make(name="lasts", expires_at="2099-01-01T00:00:00Z")
+    for _ in range(6):  # of the keys of logins the sixth revokes the first
+        auth.clock.at += timedelta(seconds=61)
+        await auth.open_session()
+    told = len(await entries(auth, auth.token_of(nora.account_id, "admin"), limit=500))
+    forgetting = Forgetting(auth.database, auth.clock, timedelta(hours=24))
+    assert await forgetting.forget() == 0
+    assert (await auth.count("api_keys"), await auth.count("sessions")) == (10, 6)
+    auth.clock.at = T0 + timedelta(days=90, seconds=1)
+    assert await forgetting.forget() == 1  # revoked at the beginning
+    assert await auth.count("sessions") == 0
+    auth.clock.at += timedelta(hours=1)
+    assert await forgetting.forget() == 2
+    assert await auth.verify(lasting["api_key"]) is not None
+    assert await auth.verify(nora.key) is not None
+    assert await auth.verify(soon["api_key"]) is None
+    async with auth.database.connection() as connection:  # what a stranger may have made is known by his keys
+        await connection.execute("UPDATE auth.api_keys SET unproven = true, revoked_at = created_at")
+    assert await forgetting.forget() == 0
+    names = [name for name in await nora.names(with_ended=True) if name is not None]
+    assert names == [*["login"] * 5, "lasts"]
+    assert len(await entries(auth, auth.token_of(nora.account_id, "admin"), limit=500)) == told

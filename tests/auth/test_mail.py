@@ -19,6 +19,7 @@ from services.auth.mail.carriers import NoCarrier, SmtpCarrier
 from services.auth.mail.letters import Letters
 from services.auth.send_mails import MAILS_PER_HOUR, MailSender
 from services.auth.settings import AuthSettings
+from shared.clock import rfc3339
 from shared.errors import UnavailableError
 from tests.auth.certificate import make_certificate
 from tests.auth.conftest import SETTINGS, Auth, link_token, open_auth, run_once
@@ -108,7 +109,16 @@ async def test_a_link_arrives_by_smtp_and_works(postgres_url: str) -> None:
         assert mail.get_content_type() == "multipart/alternative"
         assert (await auth.confirm_reset(link_token(mail), NEW)).status_code == 200
         await auth.send_mails()
-        assert len(mailbox.mails) == 1
+        await auth.send_mails()
+        [_, told] = mailbox.mails
+        assert (told["To"], told["Subject"]) == (mail["To"], "Your password was changed")
+        for kind in ("plain", "html"):
+            body = told.get_body((kind,))
+            assert body is not None
+            text = body.get_content()
+            assert rfc3339(auth.clock.now()) in text
+            assert "https://api.example.test/password-reset" in text
+            assert "password-reset#" not in text
 
 
 async def test_an_address_that_needs_it_is_written_in_unicode() -> None:
@@ -133,7 +143,8 @@ async def test_tls_is_checked_and_a_login_goes_through_it_alone(
         server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
     ) -> AuthResult:
         assert isinstance(data, LoginPassword)
-        return AuthResult(success=(data.login, data.password) == (b"llmring", b"secret"))
+        # What is not handled the server refuses itself.
+        return AuthResult(success=(data.login, data.password) == (b"llmring", b"secret"), handled=False)
 
     options: dict[str, Any] = {"authenticator": authenticate, "auth_required": True}
     if security == "tls":
@@ -144,14 +155,18 @@ async def test_tls_is_checked_and_a_login_goes_through_it_alone(
         settings = settings_of(
             port, smtp_host="localhost", smtp_security=security, smtp_user="llmring", smtp_password="secret"
         )
-        with pytest.raises(UnavailableError, match="certificate"):
-            await SmtpCarrier(settings).carry(letter())
+        for without_tls in (SmtpCarrier(settings).carry(letter()), SmtpCarrier(settings).check()):
+            with pytest.raises(UnavailableError, match="certificate"):
+                await without_tls
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        await SmtpCarrier(settings).check()
+        assert mailbox.mails == []
         await SmtpCarrier(settings).carry(letter())
-        wrong = msgspec.structs.replace(settings, smtp_password="guessed")
-        with pytest.raises(UnavailableError) as refused:
-            await SmtpCarrier(wrong).carry(letter())
-        assert "guessed" not in str(refused.value)
+        wrong = SmtpCarrier(msgspec.structs.replace(settings, smtp_password="guessed"))
+        for refusal, told in ((wrong.carry(letter()), "does not take"), (wrong.check(), "refuses the login")):
+            with pytest.raises(UnavailableError, match=f"{told}.*535") as refused:
+                await refusal
+            assert "guessed" not in str(refused.value)
     assert len(mailbox.mails) == 1
 
 
@@ -160,6 +175,8 @@ async def test_a_server_without_tls_gets_nothing_that_was_to_be_secret() -> None
     async with open_server(mailbox) as port:
         with pytest.raises(UnavailableError):
             await SmtpCarrier(settings_of(port, smtp_security="starttls")).carry(letter())
+        with pytest.raises(UnavailableError, match="STARTTLS"):
+            await SmtpCarrier(settings_of(port, smtp_security="starttls")).check()
     assert mailbox.mails == []
 
 
@@ -267,8 +284,17 @@ async def test_one_address_gets_so_many_mails_an_hour_whoever_asks(auth: Auth) -
         await auth.send_mails()
     assert len(auth.list_mails()) == MAILS_PER_HOUR
     auth.clock.at += timedelta(hours=1)
-    await auth.get_reset_token()
-    assert len(auth.list_mails()) == MAILS_PER_HOUR + 1
+    token = await auth.get_reset_token()
+    for _ in range(MAILS_PER_HOUR - 1):
+        auth.clock.at += timedelta(seconds=61)
+        token = await auth.get_reset_token()
+    # Many mails before it do not keep the news from anybody.
+    assert (await auth.confirm_reset(token, NEW)).status_code == 200
+    await auth.send_mails()
+    assert [mail["Subject"] for mail in auth.list_mails()[MAILS_PER_HOUR:]] == [
+        *["Set a new password"] * MAILS_PER_HOUR,
+        "Your password was changed",
+    ]
 
 
 async def test_without_a_server_mail_goes_into_a_folder_and_the_log(

@@ -5,12 +5,20 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
+import pytest
+
 from services.auth.service import SCHEMA
 from shared.ids import uuid7
 from shared.postgres import Database, Schema, migrate, open_database
 from tests.auth.conftest import T0
 
 HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def postgres_schemas() -> tuple[Schema, ...]:
+    """None: these tests begin with older ones."""
+    return ()
 
 
 async def insert(database: Database, email: str, *, verified: bool, joined: bool) -> UUID:

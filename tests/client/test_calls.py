@@ -226,6 +226,11 @@ def test_an_amount_that_is_no_number_is_told(
         error = _error_of(call, **arguments, **{field: number})
         assert isinstance(error, APIValidationError)
         assert [each.field for each in error.errors] == [field]
+    error = _error_of(api.log_usage, model="m", metadata={"a": [1.5, {"b": number}], "c": None})
+    assert isinstance(error, APIValidationError)
+    assert [each.field for each in error.errors] == ["metadata.a.1.b"]
+    error = _error_of(api.set_budgets, budgets=[{"name": "n", "scope": "account", "amount": number}])
+    assert isinstance(error, APIValidationError)
     assert not fake.seen
 
 

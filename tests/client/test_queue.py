@@ -178,6 +178,30 @@ def test_a_bad_key_stops_sending_and_loses_nothing(fake: FakeServer, api: APISer
     assert api.flush().sent == 2
 
 
+def test_a_key_that_is_good_again_is_noticed_without_anybodys_help(
+    fake: FakeServer, api: APIService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmring.api.queue.sender._FIRST_REST_S", 0.2)
+    times: list[float] = []
+    suspended = problem(401, "unauthenticated", "the account is suspended", headers={"Retry-After": "1"})
+    left = [suspended, problem(503, "unavailable"), problem(403, "forbidden"), suspended]
+
+    def answer(seen: Seen) -> Reply:
+        times.append(time.monotonic())
+        return left.pop() if left else accept_all(seen)
+
+    fake.handler = answer
+    keys = [api.queue_usage(**RECORD) for _ in range(5)]
+    assert api.flush().stopped_by == "the account is suspended"
+    keys.append(api.queue_usage(**RECORD))
+    wait_until(lambda: api.queue_state().sent == 6)
+    assert api.queue_state().stopped_by is None
+    assert [len(seen.body["logs"]) for seen in fake.seen[:3]] == [5, 1, 1]
+    assert set(keys_of(fake)[-6:]) == set(keys)
+    assert times[1] - times[0] >= 1
+    assert times[2] - times[1] >= 0.2  # it was refused twice, so the rest has doubled
+
+
 def test_a_clock_that_is_ahead_loses_nothing(
     fake: FakeServer, api: APIService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,15 +280,17 @@ def test_nothing_that_is_queued_can_raise(fake: FakeServer, api: APIService) -> 
         {"idempotency_key": object()},
         {"idempotency_key": "\ud800", "\udfff": 1},
         {"model": "m", "cost": float("nan")},
+        {"model": "m", "metadata": {"scores": (1.5, float("-inf")), "best": Decimal("NaN"), "none": None}},
     ):
         put(**wrong)
-    put(**RECORD)
+    put(**RECORD, metadata={"said": "null NaN Infinity", "nothing": None})
     assert api.flush().sent == 1
     reasons = [each.reason for each in api.list_refused()]
-    assert len(reasons) == 8
+    assert len(reasons) == 9
     assert reasons[1] == "no such fields: tokens"
     assert "larger than 65536 bytes" in reasons[3]
     assert "cost: must be a finite number" in reasons[7]
+    assert "metadata.scores.1: must be a finite number; metadata.best: must be" in reasons[8]
 
 
 def test_without_a_disk_it_works_in_memory(fake: FakeServer, tmp_path: Path) -> None:

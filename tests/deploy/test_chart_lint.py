@@ -16,7 +16,14 @@ from tests.docs.pages import ROOT, get_page
 WITNESS = VerifierKey("witness.example.org", bytes(32), COSIGNATURE).text
 EVERYTHING: dict[str, Any] = {
     "image": {"digest": f"sha256:{'ab' * 32}", "pullSecrets": ["registry"]},
-    "kafka": {"bootstrap": "kafka-0.kafka:9092,kafka-1.kafka:9093", "replicationFactor": 3},
+    "kafka": {
+        "bootstrap": "kafka-0.kafka:9092,kafka-1.kafka:9093",
+        "securityProtocol": "SASL_SSL",
+        "existingSecret": "kafka",
+        "caSecret": "kafka-ca",
+        "clientSecret": "kafka-client",
+        "replicationFactor": 3,
+    },
     "settings": {
         "publicUrl": "https://llmring.example.com",
         "trustedProxies": ["10.0.0.0/8", "2001:db8::/32"],

@@ -64,6 +64,20 @@ def test_it_says_what_it_is() -> None:
     assert f"VERSION={project['version']}" in read_image().all("ARG")
 
 
+def test_every_lock_of_the_image_is_made_by_make_lock() -> None:
+    dry = subprocess.run(
+        ["make", "--dry-run", "lock"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout  # fmt: skip
+    made = set()
+    for folder, source, name in re.findall(r"(?:cd (\S+) && )?\S+ pip compile (\S+) .*?-o (\S+)", dry):
+        assert (ROOT / folder / source).is_file()
+        made.add(str(Path(folder, name)))
+    copied = " ".join(argument for stage in read_stages() for argument in stage.all("COPY")).split()
+    locks = {each for each in copied if each.endswith(".lock")}
+    assert len(locks) == 2
+    assert locks <= made
+
+
 @pytest.mark.parametrize("path", ["requirements.lock", "deploy/image/build.lock", "services/cli/main.py"])
 def test_what_the_build_copies_is_let_in(path: str) -> None:
     assert _is_let_in(path)

@@ -7,11 +7,17 @@ import pytest
 
 from shared.contracts.topics import USAGE_DEAD
 from shared.event_log import EventLog, PostgresPositions
-from shared.postgres import Database, open_database
+from shared.event_log.postgres import SCHEMA
+from shared.postgres import Database, Schema, open_database
 from tests.event_log.results import Results, create_results
 from tests.event_log.servers import open_log_at, prepare_log
 
 OpenLog = Callable[[], Awaitable[EventLog]]
+
+
+@pytest.fixture
+def postgres_schemas() -> tuple[Schema, ...]:
+    return (SCHEMA,)
 
 
 @pytest.fixture(params=["postgres", pytest.param("kafka", marks=pytest.mark.kafka)])

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from shared.event_log import EventLog
-from shared.event_log.kafka import open_kafka_event_log
+from shared.event_log.kafka import Brokers, open_kafka_event_log
 from shared.event_log.postgres import SCHEMA, open_postgres_event_log
 from shared.postgres import migrate
 from tests.servers.server import Server
@@ -26,4 +26,4 @@ async def open_log_at(
     """Open a log of that kind."""
     if kind == "postgres":
         return await open_postgres_event_log(address, append_timeout=append_timeout)
-    return await open_kafka_event_log(address, append_timeout=append_timeout)
+    return await open_kafka_event_log(Brokers(address), append_timeout=append_timeout)

@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.event_log import PostgresPositions, Slice
-from shared.event_log.kafka import KafkaEventLog, open_kafka_event_log
+from shared.event_log.kafka import Brokers, KafkaEventLog, open_kafka_event_log
 from shared.event_log.kafka.clients import build_member
 from shared.postgres import open_database
 from tests.conftest import StartServer
@@ -51,7 +51,7 @@ class Stand(NamedTuple):
 
 @pytest.fixture
 async def stand(kafka_bootstrap: str, unique_name: Callable[[str], str]) -> AsyncIterator[Stand]:
-    log = await open_kafka_event_log(kafka_bootstrap)
+    log = await open_kafka_event_log(Brokers(kafka_bootstrap))
     made = Stand(kafka_bootstrap, log, unique_name("topic"), unique_name("group"))
     await log.ensure_topics({made.topic: 1})
     await log.append(made.topic, numbered(10))
@@ -60,7 +60,7 @@ async def stand(kafka_bootstrap: str, unique_name: Callable[[str], str]) -> Asyn
 
 
 async def test_these_are_the_settings_that_are_in_effect(kafka_bootstrap: str) -> None:
-    consumer = build_member(kafka_bootstrap, "group")
+    consumer = build_member(Brokers(kafka_bootstrap), "group")
     assert consumer._enable_auto_commit is False
     assert consumer._auto_offset_reset == "earliest"
     assert consumer._session_timeout_ms == 6_000

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from shared.errors import UnavailableError
-from shared.event_log.kafka import KafkaEventLog, open_kafka_event_log
+from shared.event_log.kafka import Brokers, KafkaEventLog, open_kafka_event_log
 from tests.conftest import leave_out
 from tests.event_log.reading import eventually, read_all
 from tests.event_log.results import numbered, values_of
@@ -37,7 +37,7 @@ async def cluster() -> AsyncIterator[KafkaCluster]:
 
 @pytest.fixture
 async def log(cluster: KafkaCluster) -> AsyncIterator[KafkaEventLog]:
-    opened = await open_kafka_event_log(cluster.address, append_timeout=timedelta(seconds=4))
+    opened = await open_kafka_event_log(Brokers(cluster.address), append_timeout=timedelta(seconds=4))
     await opened.ensure_topics({"topic": 6})
     yield opened
     await opened.close()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from shared.errors import UnavailableError
-from shared.event_log.kafka import KafkaEventLog, open_kafka_event_log
+from shared.event_log.kafka import Brokers, KafkaEventLog, open_kafka_event_log
 from tests.chaos.link import Link
 from tests.conftest import leave_out
 from tests.event_log.results import numbered
@@ -52,7 +52,7 @@ async def heals_within(seconds: float, question: Callable[[], Awaitable[object]]
 
 
 async def test_nobody_asks_over_forgotten_connections_for_long(link: Link) -> None:
-    log: KafkaEventLog = await open_kafka_event_log(link.address)
+    log: KafkaEventLog = await open_kafka_event_log(Brokers(link.address))
     try:
         await log.ensure_topics({"topic": 3})
         await log.append("topic", numbered(3, keys=3))

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from shared.contracts.topics import RETENTION, TOPICS, USAGE_DEAD
 from shared.event_log import Poison, PostgresPositions, Slice, dead_letter
-from shared.event_log.kafka import KafkaEventLog, open_kafka_event_log
+from shared.event_log.kafka import Brokers, KafkaEventLog, open_kafka_event_log
 from shared.event_log.kafka.clients import build_member, build_producer, build_reader
 from shared.event_log.kafka.writer import partition_of
 from tests.event_log.reading import consuming, eventually, read_all
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 async def log(kafka_bootstrap: str) -> AsyncIterator[KafkaEventLog]:
-    opened = await open_kafka_event_log(kafka_bootstrap)
+    opened = await open_kafka_event_log(Brokers(kafka_bootstrap))
     yield opened
     await opened.close()
 
@@ -51,7 +51,7 @@ def committed(kafka_bootstrap: str, topic: str) -> Callable[[str], Any]:
 
 
 async def test_the_producer_waits_for_every_replica_and_makes_no_doubles(kafka_bootstrap: str) -> None:
-    producer = build_producer(kafka_bootstrap)
+    producer = build_producer(Brokers(kafka_bootstrap))
     assert producer._sender._acks == -1
     assert producer._sender._txn_manager is not None
     assert producer._sender._txn_manager.transactional_id is None
@@ -61,7 +61,7 @@ async def test_the_producer_waits_for_every_replica_and_makes_no_doubles(kafka_b
 
 
 async def test_consumers_start_at_the_earliest_and_commit_nothing_by_themselves(kafka_bootstrap: str) -> None:
-    for consumer in (build_member(kafka_bootstrap, "group"), build_reader(kafka_bootstrap)):
+    for consumer in (build_member(Brokers(kafka_bootstrap), "group"), build_reader(Brokers(kafka_bootstrap))):
         assert consumer._auto_offset_reset == "earliest"
         assert consumer._enable_auto_commit is False
         await consumer.stop()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.event_log import Slice
-from shared.event_log.kafka import open_kafka_event_log, stall, subscription
+from shared.event_log.kafka import Brokers, open_kafka_event_log, stall, subscription
 from shared.event_log.kafka.clients import build_member
 from shared.event_log.kafka.stall import LOOK_EVERY_S, MANY_READS, StallWatch
 from tests.event_log.reading import consuming
@@ -47,8 +47,8 @@ async def test_a_consumer_whose_client_stalls_gets_another_one(
 ) -> None:
     made: list[Any] = []
 
-    def build(bootstrap: str, group: str) -> Any:
-        member = build_member(bootstrap, group)
+    def build(brokers: Brokers, group: str) -> Any:
+        member = build_member(brokers, group)
         if not made:
             _stall(member, how)
         made.append(member)
@@ -58,7 +58,7 @@ async def test_a_consumer_whose_client_stalls_gets_another_one(
     monkeypatch.setattr(subscription, "LOOK_EVERY_S", 0.5)
     monkeypatch.setattr(stall, "LOOK_EVERY_S", 0.5)
     monkeypatch.setattr(stall, "MANY_READS", 2)
-    log = await open_kafka_event_log(kafka_bootstrap)
+    log = await open_kafka_event_log(Brokers(kafka_bootstrap))
     topic, group = unique_name("topic"), unique_name("group")
 
     async def apply(part: Slice) -> None:

@@ -16,7 +16,7 @@ import yaml
 
 from shared.contracts.topics import BUDGETS_CROSSED, TOPICS, USAGE_DEAD, USAGE_LOGGED, USAGE_RATED
 from shared.event_log import EventLog, Record, StoredRecord
-from shared.event_log.kafka import open_kafka_event_log
+from shared.event_log.kafka import Brokers, open_kafka_event_log
 from shared.event_log.postgres import open_postgres_event_log
 from shared.event_log.replay import open_dead_letters, replay
 from tests.event_log.reading import read_all
@@ -53,7 +53,7 @@ class Deployment:
     async def open_log(self) -> AsyncIterator[EventLog]:
         log: EventLog
         if self.kafka is not None:
-            log = await open_kafka_event_log(self.kafka.address)
+            log = await open_kafka_event_log(Brokers(self.kafka.address))
         else:
             socket = (self.process.data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[4]
             log = await open_postgres_event_log(f"postgresql://postgres@/llmring?host={socket}")

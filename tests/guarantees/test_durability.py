@@ -4,7 +4,7 @@ import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from shared.contracts.topics import TOPICS
-from shared.event_log.kafka import open_kafka_event_log
+from shared.event_log.kafka import Brokers, open_kafka_event_log
 from shared.postgres import open_connection
 from tests.live.process import ServerProcess
 
@@ -27,7 +27,7 @@ async def test_the_embedded_postgres_has_a_record_on_disk_before_it_is_acknowled
 
 @pytest.mark.kafka
 async def test_kafka_acknowledges_from_memory_and_writes_to_disk_when_it_likes(kafka_bootstrap: str) -> None:
-    log = await open_kafka_event_log(kafka_bootstrap)
+    log = await open_kafka_event_log(Brokers(kafka_bootstrap))
     try:
         await log.ensure_topics(TOPICS)
         resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in TOPICS]

@@ -3,8 +3,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from services.ingest.service import SCHEMA
+from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
+from shared.postgres import Schema
 from tests.chaos.link import Link
 from tests.ingest.house import Street, open_street
+
+
+@pytest.fixture
+def postgres_schemas() -> tuple[Schema, ...]:
+    return (SCHEMA, EVENT_LOG_SCHEMA)
 
 
 @pytest.fixture

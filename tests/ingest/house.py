@@ -29,7 +29,7 @@ from shared.contracts.keys import OWNED_PATH, OwnedKeys, OwnedQuestion, Principa
 from shared.contracts.topics import TOPICS, USAGE_LOGGED
 from shared.errors import UnavailableError
 from shared.event_log.consumer import run_consumer
-from shared.event_log.kafka import open_kafka_event_log
+from shared.event_log.kafka import Brokers, open_kafka_event_log
 from shared.event_log.port import EventLog, Position, Record
 from shared.event_log.positions import PostgresPositions
 from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
@@ -338,7 +338,7 @@ async def open_street(database_url: str, kafka: str | None = None) -> AsyncItera
         event_log: EventLog = (
             await open_postgres_event_log(database_url)
             if kafka is None
-            else await open_kafka_event_log(kafka)
+            else await open_kafka_event_log(Brokers(kafka))
         )
         stack.push_async_callback(event_log.close)
         await event_log.ensure_topics(TOPICS)

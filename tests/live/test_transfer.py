@@ -1,76 +1,17 @@
-"""`llmring-api usage import` and `usage export`, against a running server."""
+"""What `llmring-api usage import` takes and refuses, against a running server."""
 
-import csv
 import json
 import os
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import httpx
-import pyarrow.compute
-import pyarrow.parquet
 import pytest
 
 from services.cli.transfer.sources import Passed, ServerDatabase
 from shared.postgres import open_connection
 from tests.live.conftest import Account
-from tests.live.process import ServerProcess
-
-CLI = (sys.executable, "-m", "services", "usage")
-MONTH = {"start_date": "2026-03-01", "end_date": "2026-03-31"}
-
-
-def run(
-    account: Account, command: str, *arguments: str | Path, cwd: Path, check: int | None = 0, **options: Any
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*CLI, command, *map(str, arguments)], cwd=cwd, env=environment(account), capture_output=True,
-        text=True, timeout=120, check=False, **options,
-    )  # fmt: skip
-    assert check is None or done.returncode == check, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def environment(account: Account) -> dict[str, str]:
-    url = str(account.http.base_url)
-    root = str(Path(__file__).parents[2])
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("LLMRING_")},
-        "LLMRING_API_URL": url.rstrip("/"),
-        "LLMRING_API_KEY": account.key,
-        "PYTHONPATH": root,
-    }
-
-
-def record(number: int, **fields: Any) -> dict[str, Any]:
-    return {
-        "model": "gpt-4o-mini",
-        "provider": "openai",
-        "input_tokens": 1000 + number,
-        "output_tokens": 10,
-        "timestamp": f"2026-03-{1 + number % 28:02d}T10:00:00Z",
-        "id_at_origin": f"r-{number}",
-    } | fields
-
-
-def write_lines(path: Path, records: Sequence[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(each) + "\n" for each in records))
-    return path
-
-
-def write_csv(path: Path, records: Sequence[dict[str, Any]]) -> Path:
-    with path.open("w", newline="") as file:
-        rows = csv.DictWriter(file, list(dict.fromkeys(name for each in records for name in each)))
-        rows.writeheader()
-        rows.writerows(records)
-    return path
-
+from tests.live.transfer import MONTH, record, run, write_csv, write_lines
 
 LOGGED = [
     {
@@ -192,20 +133,6 @@ def test_an_id_is_a_key_wherever_it_stands(account: Account, tmp_path: Path) -> 
     assert done.stdout.startswith("4 records: 3 new, 0 were there, 1 refused")
 
 
-def test_what_was_sent_for_one_account_is_not_passed_over_for_another(
-    server: ServerProcess, operator: httpx.Client, account: Account, tmp_path: Path
-) -> None:
-    file = write_lines(tmp_path / "many.ndjson", [record(n) for n in range(3000)])
-    small = Account(server, operator)
-    limits = {"requests_per_minute": None, "logs_per_month": 2000, "retention_days": None}
-    operator.patch(f"/api/v1/admin/accounts/{small.account_id}", json=limits).raise_for_status()
-    done = run(small, "import", file, cwd=tmp_path, check=1)
-    assert "quota" in done.stderr
-    assert count_saved(tmp_path / "many.ndjson.import-state") == 2000
-    done = run(account, "import", file, cwd=tmp_path)
-    assert done.stdout == "3000 records: 3000 new, 0 were there, 0 refused.\n"
-
-
 def test_files_and_devices_that_are_named_are_not_destroyed(account: Account, tmp_path: Path) -> None:
     file = write_lines(tmp_path / "own.ndjson", [record(1, input_tokens=-1)])
     assert "another file" in run(account, "import", file, "--refused", file, cwd=tmp_path, check=2).stderr
@@ -282,87 +209,3 @@ async def test_the_database_of_an_llmring_server_is_read_and_not_changed(
         assert [item.body for item in behind] == [item.body for item in items[3000:]]
     finally:
         connection.terminate()
-
-
-@pytest.fixture
-def own(data_dir: Path) -> Iterator[ServerProcess]:
-    process = ServerProcess(data_dir)
-    process.start()
-    yield process
-    process.stop()
-
-
-def count_saved(journal: Path) -> int:
-    return int(json.loads(journal.read_bytes())["count"]["records"]) if journal.exists() else 0
-
-
-def wait_for_records(journal: Path, at_least: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until so many are told to be durable."""
-    deadline = time.monotonic() + 60
-    while (count_saved(journal)) < at_least:
-        assert process.poll() is None, "it ended too soon"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-@pytest.mark.slow
-def test_an_import_and_its_server_are_killed_and_everything_is_there_once(
-    own: ServerProcess, tmp_path: Path
-) -> None:
-    count = 25_000
-    file = write_lines(tmp_path / "many.ndjson", [record(n) for n in range(count)])
-    journal = tmp_path / "many.ndjson.import-state"
-    with httpx.Client(base_url=own.url, headers={"X-API-Key": own.operator_key}) as operator:
-        account = Account(own, operator)
-
-    def spawn() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([*CLI, "import", str(file)], env=environment(account), stdout=subprocess.PIPE)
-
-    first = spawn()
-    wait_for_records(journal, 5_000, first)
-    first.kill()
-    first.wait()
-    second = spawn()
-    wait_for_records(journal, 15_000, second)
-    own.kill()
-    own.start()
-    told = second.communicate(timeout=120)[0].decode()
-    assert second.returncode == 0
-    assert told.startswith(f"{count} records: ")
-    stats = account.stats(**MONTH)
-    assert stats["total_requests"] == count
-    assert stats["summary"]["input_tokens"] == sum(1000 + n for n in range(count))
-
-
-def test_an_export_has_every_record_in_each_form(account: Account, tmp_path: Path) -> None:
-    records = [record(n, metadata={"n": n}, origin='two\n"lines"') for n in range(1500)] + [
-        record(9999, cost=0.000000000000000000000000001)
-    ]
-    run(account, "import", write_lines(tmp_path / "in.ndjson", records), cwd=tmp_path)
-    total = account.stats(**MONTH)["total_cost"]
-    for name in ("out.csv", "out.ndjson", "out.parquet"):
-        done = run(
-            account,
-            "export",
-            "-o",
-            name,
-            "--start-date",
-            "2026-03-01",
-            "--end-date",
-            "2026-03-31",
-            cwd=tmp_path,
-        )
-        assert done.stdout == f"1501 records in {name}.\n"
-    with (tmp_path / "out.csv").open(newline="") as file:
-        assert float(sum(Decimal(row["cost"]) for row in csv.DictReader(file))) == total
-    lines = [json.loads(line, parse_float=Decimal) for line in (tmp_path / "out.ndjson").open()]
-    assert float(sum(Decimal(each["cost"]) for each in lines)) == total
-    table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
-    assert float(pyarrow.compute.sum(table.column("cost")).as_py()) == total
-    assert Decimal("1e-27") in table.column("cost").to_pylist()
-    assert table.column("logged_at").to_pylist()[0].isoformat() == "2026-03-28T10:00:00+00:00"
-    assert sorted(path.name for path in tmp_path.glob("out.*")) == ["out.csv", "out.ndjson", "out.parquet"]
-    done = run(account, "export", "--start-date", "nonsense", cwd=tmp_path, check=1)
-    assert "The server answers 422: " in done.stderr
-    done = run(account, "export", "-o", "nowhere/x.csv", cwd=tmp_path, check=1)
-    assert done.stderr.startswith("Error: No such file or directory")

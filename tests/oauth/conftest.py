@@ -10,10 +10,13 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
+from services.auth.service import SCHEMA
 from services.gateway.service import build_gateway
 from services.gateway.settings import GatewaySettings
 from shared.clock import FixedClock
+from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.limits.memory import MemoryRateLimiter
+from shared.postgres import Schema
 from shared.web.client import AsgiUpstream
 from tests.auth.conftest import PASSWORD, SETTINGS, T0, Auth, open_auth
 from tests.gateway.streets import Recorder
@@ -152,6 +155,11 @@ async def open_gateway(auth: Auth) -> AsyncIterator[Any]:
     yield service.app
     stop.set()
     await asyncio.wait_for(watch, 5)
+
+
+@pytest.fixture
+def postgres_schemas() -> tuple[Schema, ...]:
+    return (SCHEMA, EVENT_LOG_SCHEMA)
 
 
 @pytest.fixture

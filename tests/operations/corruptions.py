@@ -175,6 +175,14 @@ CORRUPTIONS: Final[dict[str, Corruption]] = {
         ),
         {"receipt_forged": 1},
     ),
+    "a receipt is kept under another key than it names": Corruption(
+        (
+            """INSERT INTO receipts.signing_keys (key_id, public_key, status, not_before, not_after)
+               SELECT 'another', public_key, 'retired', not_before, now() FROM receipts.signing_keys""",
+            f"UPDATE receipts.receipts SET key_id = 'another' WHERE receipt_id = {LAST_RECEIPT}",
+        ),
+        {"receipt_forged": 1},
+    ),
     "two leaves are swapped": Corruption(
         (
             """UPDATE receipts.leaves l SET leaf_hash = o.leaf_hash FROM receipts.leaves o

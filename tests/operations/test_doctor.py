@@ -14,6 +14,7 @@ from shared.event_log.port import TopicState
 from shared.runtime.front import Front
 from shared.runtime.listen import listen
 from shared.runtime.service import Service
+from tests.auth.test_mail import Mailbox, open_server
 from tests.conftest import StartServer
 from tests.operations.works import Works
 from tests.servers.process import find_free_port
@@ -87,6 +88,29 @@ async def test_a_service_that_does_not_reach_something_is_a_problem(works: Works
     assert status == 1
     assert looks[f"auth at {well}"]["detail"] == "reaches: database"
     assert looks[f"ingest at {ill}"]["detail"] == "does not reach: database"
+
+
+@ON_POSTGRES
+async def test_the_mail_server_is_tried_and_gets_no_mail(works: Works) -> None:
+    mailbox = Mailbox()
+    async with open_server(mailbox) as port:
+        mail = {
+            "LLMRING_SMTP_HOST": "127.0.0.1",
+            "LLMRING_SMTP_PORT": str(port),
+            "LLMRING_SMTP_FROM": "a@b.test",
+        }
+        name = f"mail at 127.0.0.1:{port}"
+        plain, looks = await looked(works, LLMRING_SMTP_SECURITY="none", **mail)
+        assert (plain, looks[name]["status"]) == (0, "note")
+        login = {"LLMRING_SMTP_USER": "u", "LLMRING_SMTP_PASSWORD": "hush"}
+        for settings in ({}, {"LLMRING_SMTP_SECURITY": "none"} | login):
+            status, looks = await looked(works, **mail, **settings)
+            assert (status, looks[name]["status"]) == (1, "problem")
+            assert ("AUTH" if settings else "STARTTLS") in looks[name]["detail"]
+            assert "hush" not in str(looks)
+    status, looks = await looked(works, **mail)
+    assert (status, looks[name]["status"]) == (1, "problem")
+    assert mailbox.mails == mailbox.envelopes == []
 
 
 @asynccontextmanager

@@ -127,21 +127,23 @@ async def test_whatever_was_done_to_the_sums_is_put_right(works: Works) -> None:
 async def test_raters_may_run_meanwhile(works: Works) -> None:
     await works.accept(*(an_event(number, (A, B, C)[number % 3]) for number in range(100)))
 
-    async def spoil_and_rebuild() -> int:
-        days = 0
-        for _ in range(6):
+    async def spoil_and_rebuild(work: asyncio.Task[None]) -> int:
+        days = rounds = 0
+        while rounds < 6 or not work.done():
             await works.execute("DELETE FROM usage.rollups", "DELETE FROM usage.latency_rollups")
             days += (await rebuild(works))[0].days
+            rounds += 1
         return days
 
     async def log_on() -> None:
         for number in range(60):
             await works.accept(*(an_event(number + each, (A, B, C)[each % 3]) for each in range(20)))
             await asyncio.sleep(0.01)
+        await works.wait_until_rated(seconds=120)
 
-    async with works.rating():
-        days, _ = await asyncio.gather(spoil_and_rebuild(), log_on())
-        await works.wait_until_rated()
+    async with works.rating(), asyncio.TaskGroup() as group:
+        work = group.create_task(log_on())
+        days = await spoil_and_rebuild(work)
     assert days > 6
     # What a rater has added after the last deletion is whole; a day that it then never touched is not.
     assert (await rebuild(works))[0].differences >= 0

@@ -11,8 +11,10 @@ from click.testing import CliRunner, Result
 
 from services.cli.main import main
 from shared.contracts.receipts import PublicKeys
+from shared.proofs.canonical import canonical_bytes
+from shared.proofs.signing import verify
 from shared.proofs.tlog.tlog_proof import TlogProof, decode_hashes
-from tests.operations.works import Works, an_event
+from tests.operations.works import B, Works, an_event
 from tests.proofs.saved import KEY, STRANGER, SavedLog, cosigner, log_key, public, witness_key
 
 LOG = SavedLog()
@@ -239,3 +241,26 @@ async def test_the_keys_are_listed_rotated_and_revoked(works: Works, tmp_path: P
     seeded = await works.run("receipts", "keys", "rotate", LLMRING_RECEIPTS_SIGNING_SEED="x", **data)
     assert (seeded.status, "is a setting" in seeded.err) == (1, True)
     assert "Traceback" not in seeded.err
+
+
+@pytest.mark.parametrize("kind", ["postgres"])
+async def test_an_operator_is_shown_a_receipt_and_its_account_sees_that(works: Works) -> None:
+    await works.accept(an_event(0))
+    await works.work_off()
+    [(account_id, receipt_id)] = await works.fetch("SELECT account_id, receipt_id FROM receipts.receipts")
+    for wrong in ((B, receipt_id), (account_id, B), (account_id, "x"), ("x", receipt_id)):
+        refused = await works.run("receipts", "show", *map(str, wrong))
+        assert refused.status in (1, 2)
+        assert "Traceback" not in refused.err
+    assert await works.fetch("SELECT * FROM auth.audit") == []
+    shown = await works.run("receipts", "show", str(account_id), str(receipt_id))
+    assert shown.status == 0, shown.err
+    entries = await works.fetch("SELECT action, actor, account_id, target_id, client FROM auth.audit")
+    [(*entry, client)] = map(tuple, entries)
+    assert entry == ["receipt.read", "command_line", account_id, receipt_id]
+    assert client.endswith(f"@{socket.gethostname()}")
+    keys = await works.fetch("SELECT key_id, public_key FROM receipts.signing_keys")
+    assert json.loads(shown.out)["key_id"] == keys[0][0]
+    [payload] = await works.fetch("SELECT payload, signature FROM receipts.receipts")
+    assert json.loads(shown.out)["payload"] == json.loads(payload[0])
+    assert verify(keys[0][1], canonical_bytes(json.loads(shown.out)["payload"]), payload[1])

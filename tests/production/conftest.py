@@ -38,19 +38,17 @@ class Customer:
     """An account's client, which remembers what was acknowledged."""
 
     def __init__(self, town: Town) -> None:
-        answer = httpx.post(
-            f"{town.deployment.url}/api/v1/register",
-            json={"email": f"{uuid.uuid4().hex}@example.com", "password": "correct horse battery"},
-            timeout=30,
+        answer = town.operator.post(
+            "/api/v1/cli/register", json={"email": f"{uuid.uuid4().hex}@example.com", "accept_terms": True}
         )
         assert answer.status_code == 201, answer.text
-        self.account_id: str = answer.json()["account_id"]
         self.key: str = answer.json()["api_key"]
+        self.http = httpx.Client(base_url=town.deployment.url, headers={"X-API-Key": self.key}, timeout=30)
+        self.account_id: str = self.http.get("/api/v1/account").json()["account_id"]
         town.operator.patch(
             f"/api/v1/admin/accounts/{self.account_id}",
             json=dict.fromkeys(("requests_per_minute", "logs_per_month", "retention_days")),
         ).raise_for_status()
-        self.http = httpx.Client(base_url=town.deployment.url, headers={"X-API-Key": self.key}, timeout=30)
         self.acknowledged: dict[str, dict[str, Any]] = {}
 
     def try_log(self, **fields: Any) -> httpx.Response:

@@ -4,8 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from services.receipts.service import SCHEMA
+from shared.postgres import Schema
 from tests.proofs.conftest import stranger
+from tests.receipts.event_log import EVENT_LOG_SCHEMA
 from tests.receipts.house import House, Street, migrate_street
+
+
+@pytest.fixture
+def postgres_schemas() -> tuple[Schema, ...]:
+    return (EVENT_LOG_SCHEMA, SCHEMA)
 
 
 @pytest.fixture

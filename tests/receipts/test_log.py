@@ -1,6 +1,8 @@
 """The Merkle log over all receipts, as a stranger sees it over HTTP: proofs, tiles, and no way back."""
 
 import asyncio
+import contextlib
+import dataclasses
 import json
 from base64 import b64decode, b64encode
 from hashlib import sha256
@@ -11,6 +13,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from services.receipts.edge import Edge, find_fault
 from services.receipts.log import BEFORE_ALL, Adopted, ReceiptLog
 from services.receipts.signer import SigningKeyError
 from shared.errors import InvalidFieldError, NotFoundError, UnavailableError
@@ -20,6 +23,9 @@ from shared.proofs.tlog.hashing import hash_leaf
 from shared.proofs.tlog.note import VerifierKey
 from shared.proofs.tlog.proofs import verify_consistency, verify_inclusion
 from shared.proofs.tlog.tiles import Tile
+from shared.runtime.front import Front
+from shared.telemetry.metrics import RECEIPTS_LOG_DAMAGED
+from shared.web.client import AsgiUpstream
 from tests.proofs.stranger import ask_stranger
 from tests.proofs.test_tlog import tree_hash
 from tests.receipts.house import A, B, House, Street, a_rated, a_slice
@@ -291,6 +297,68 @@ async def test_a_changed_leaf_is_noticed_before_its_tile_is_sealed(house: House)
     with pytest.raises(UnavailableError, match="damaged at or before tile 0"):
         await issue(house, 100, first=offset)
     assert (await shown_checkpoint(house))[0].size == 200
+
+
+async def fault_after(house: House, statement: str) -> str | None:
+    """What is found after a change that the database would refuse, and that is undone again."""
+    found = None
+    with contextlib.suppress(_RollBackError):
+        async with house.database.transaction() as connection:
+            for table in ("leaves", "tiles", "log"):
+                await connection.execute(f"ALTER TABLE receipts.{table} DISABLE TRIGGER ALL")
+            await connection.execute(statement)
+            found = await find_fault(connection)
+            raise _RollBackError
+    return found
+
+
+async def test_damage_shows_in_health_and_in_a_metric_before_issuing_stops(house: House) -> None:
+    edge = Edge(house.database)
+    await issue(house, 256 + 100)
+    await edge.look()
+    await edge.ping()
+    for statement, told in (
+        ("UPDATE receipts.leaves SET leaf_hash = sha256('') WHERE leaf_index = 326", "leaves 320 to 351"),
+        ("DELETE FROM receipts.leaves WHERE leaf_index = 355", "leaves 352 to 355"),
+        ("UPDATE receipts.tiles SET root = sha256('')", "leaves 0 to 255"),
+        ("UPDATE receipts.log SET frontier = substr(frontier, 33)", "has 4 subtrees"),
+    ):
+        assert told in (await fault_after(house, statement) or "")
+    async with house.database.transaction() as connection:
+        await connection.execute("ALTER TABLE receipts.leaves DISABLE TRIGGER leaves_are_append_only")
+        await connection.execute("UPDATE receipts.leaves SET leaf_hash = sha256('') WHERE leaf_index = 300")
+    await edge.look()
+    assert RECEIPTS_LOG_DAMAGED.collect()[0].samples[0].value == 1
+    with pytest.raises(UnavailableError, match="leaves 256 to 319 are not what was signed"):
+        await edge.ping()
+    # What docs/operations.md has for it.
+    async with house.database.transaction() as connection:
+        await connection.execute("""
+            UPDATE receipts.leaves l SET leaf_hash = sha256('\\x00'::bytea || r.payload)
+            FROM receipts.receipts r
+            WHERE (r.account_id, r.receipt_id) = (l.account_id, l.receipt_id) AND l.leaf_index = 300
+        """)
+        await connection.execute("ALTER TABLE receipts.leaves ENABLE TRIGGER leaves_are_append_only")
+    await edge.look()
+    await edge.ping()
+    assert RECEIPTS_LOG_DAMAGED.collect()[0].samples[0].value == 0
+    await issue(house, 200, first=356)
+
+
+async def test_health_names_a_damaged_log_and_receipts_stay_there_to_be_read(house: House) -> None:
+    async def damaged() -> None:
+        raise UnavailableError("x")
+
+    front = Front(lambda: (b"", "text/plain"))
+    assert "receipts_log" in house.service.pings
+    pings = {**house.service.pings, "receipts_log": damaged}
+    front.open(dataclasses.replace(house.service, pings=pings))
+    answer = await AsgiUpstream(front).call("GET", "/health/ready")
+    assert (answer.status, json.loads(answer.body)["checks"]["receipts_log"]) == (200, False)
+
+
+class _RollBackError(Exception):
+    pass
 
 
 async def test_a_log_keeps_its_name(street: Street) -> None:

@@ -22,7 +22,7 @@ from shared.contracts.topics import TOPICS
 from shared.event_log.port import EventLog
 from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
 from shared.event_log.postgres import open_postgres_event_log
-from shared.postgres import Database, migrate, open_database
+from shared.postgres import Database, Schema, migrate, open_database
 from shared.proofs.signing import SigningKey
 from shared.runtime.service import Service
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalMint, PrincipalVerifier
@@ -82,6 +82,11 @@ def exact(answer: httpx.Response) -> Any:
 
 
 Start = Callable[..., Any]
+
+
+@pytest.fixture
+def postgres_schemas() -> tuple[Schema, ...]:
+    return (SCHEMA, EVENT_LOG_SCHEMA)
 
 
 @pytest.fixture

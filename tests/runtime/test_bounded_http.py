@@ -119,6 +119,47 @@ async def test_an_answer_that_nobody_takes_is_given_up(server: tuple[str, int, u
     writer.close()
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_server_that_ends_does_not_wait_for_who_takes_no_answer(
+    server: tuple[str, int, uvicorn.Server], monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    monkeypatch.setattr(Impatient, "stalled_s", 60)
+    monkeypatch.setattr(Impatient, "stalled_at_the_end_s", 0.2)
+    with socket.create_connection(server[:2]) as client:
+        # An answer that is under way; or also the beginning of one more request, of which no more comes.
+        more = b"" if whole else b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc"
+        client.sendall(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n" + more)
+        connections = server[2].server_state.connections
+        while not any(each.transport.get_write_buffer_size() for each in connections):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        started = time.monotonic()
+        server[2].should_exit = True
+        while connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - started < 3
+
+
+async def test_who_sends_no_more_is_answered(server: tuple[str, int, uvicorn.Server]) -> None:
+    post = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n%b"
+    for text, answers in (
+        (post % b"abc", [b"abc"]),
+        (post % b"abc" + post % b"def", [b"abc", b"def"]),
+        (post % b"ab", []),
+        (b"", []),
+    ):
+        reader, writer = await asyncio.open_connection(*server[:2])
+        writer.write(text)
+        writer.write_eof()
+        told = (await asyncio.wait_for(reader.read(), 5)).split(b"HTTP/1.1 200 OK\r\n")[1:]
+        assert [each.rpartition(b"\r\n\r\n")[2] for each in told] == answers
+        writer.close()
+    reader, writer = await asyncio.open_connection(*server[:2])
+    writer.write(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n")
+    writer.write_eof()
+    assert (await asyncio.wait_for(reader.read(), 20)).count(b"x") >= 50_000_000
+    writer.close()
+
+
 async def say(server: tuple[str, int, uvicorn.Server], text: bytes) -> tuple[bytes, bytes]:
     """Say it at once; the head of the answer, and what comes after it until the connection ends."""
     reader, writer = await asyncio.open_connection(*server[:2], limit=1_000_000)

@@ -18,7 +18,12 @@ from tests.docs.pages import get_page, list_rows
 OPERATIONS = get_page("docs/operations.md")
 RequestMeter("test")  # its module has a metric of its own
 OURS = [family for family in REGISTRY.collect() if family.name.startswith("llmring_")]
-STATES = ("llmring_rate_limit_degraded", "llmring_tls_renewal_failed", "llmring_upstream_away")
+STATES = (
+    "llmring_rate_limit_degraded",
+    "llmring_receipts_log_damaged",
+    "llmring_tls_renewal_failed",
+    "llmring_upstream_away",
+)
 """Gauges that are 0 or 1, and so have no unit."""
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from shared.contracts.topics import RECEIPTS_ISSUED
-from shared.event_log.kafka import open_kafka_event_log
+from shared.event_log.kafka import Brokers, open_kafka_event_log
 from tests.conftest import StartServer
 from tests.live.conftest import Account, open_folder
 from tests.live.process import ServerProcess
@@ -144,7 +144,7 @@ def metrics_url(deployment: Deployment, process: str) -> str:
 async def test_over_processes(deployment: Deployment, receiver: Receiver) -> None:
     key = deployment.run("keys", "create", "--operator")
     http = httpx.Client(base_url=deployment.url, headers={"X-API-Key": key}, timeout=30)
-    event_log = await open_kafka_event_log(deployment.environment["LLMRING_KAFKA_BOOTSTRAP"])
+    event_log = await open_kafka_event_log(Brokers(deployment.environment["LLMRING_KAFKA_BOOTSTRAP"]))
     async with event_log.tail(RECEIPTS_ISSUED) as issued:
         chain = await asyncio.to_thread(chain_of, receiver, http)
         announced = await asyncio.wait_for(anext(issued), 10)

@@ -4,8 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from services.webhooks.service import SCHEMA
+from shared.event_log.postgres import SCHEMA as EVENT_LOG_SCHEMA
+from shared.postgres import Schema
 from tests.webhooks.house import House, Street, migrate_street
 from tests.webhooks.receiver import Receiver
+
+
+@pytest.fixture
+def postgres_schemas() -> tuple[Schema, ...]:
+    return (EVENT_LOG_SCHEMA, SCHEMA)
 
 
 @pytest.fixture

@@ -49,32 +49,56 @@ class SmtpCarrier:
         self._settings = settings
         self._tls = None if settings.smtp_security == "none" else ssl.create_default_context()
 
+    @property
+    def address(self) -> str:
+        """Host and port of the server."""
+        settings = self._settings
+        return f"{settings.smtp_host}:{settings.smtp_port or _DEFAULT_PORTS[settings.smtp_security]}"
+
+    async def check(self) -> None:
+        """Greet the server, secure the connection and log in as for a mail, but send none.
+
+        Raises:
+            UnavailableError: what stood in the way.
+        """
+        try:
+            async with self._client() as client:
+                await client.ehlo()
+        except aiosmtplib.SMTPAuthenticationError as error:
+            raise UnavailableError(f"It refuses the login: {_tell(error)}") from None
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise UnavailableError(_tell(error)) from None
+
+    def _client(self) -> aiosmtplib.SMTP:
+        """What connects when it is entered."""
+        settings = self._settings
+        return aiosmtplib.SMTP(
+            hostname=settings.smtp_host,
+            port=settings.smtp_port or _DEFAULT_PORTS[settings.smtp_security],
+            local_hostname=socket.gethostname(),
+            username=settings.smtp_user or None,
+            password=settings.smtp_password or None,
+            use_tls=settings.smtp_security == "tls",
+            start_tls=settings.smtp_security == "starttls",
+            tls_context=self._tls,
+            timeout=SMTP_TIMEOUT_S,
+        )
+
     async def carry(self, message: EmailMessage) -> None:
         """See `Carrier`."""
-        settings = self._settings
         try:
-            await aiosmtplib.send(
-                message,
-                hostname=settings.smtp_host,
-                port=settings.smtp_port or _DEFAULT_PORTS[settings.smtp_security],
-                local_hostname=socket.gethostname(),
-                username=settings.smtp_user or None,
-                password=settings.smtp_password or None,
-                use_tls=settings.smtp_security == "tls",
-                start_tls=settings.smtp_security == "starttls",
-                tls_context=self._tls,
-                timeout=SMTP_TIMEOUT_S,
-            )
+            async with self._client() as client:
+                await client.send_message(message)
         except (aiosmtplib.SMTPException, OSError) as error:
-            reason = _tell(error, str(message["To"]))
+            reason = re.sub(re.escape(str(message["To"])), "the address", _tell(error), flags=re.IGNORECASE)
             if _is_final(error):
                 raise RefusedError(reason) from None
             raise UnavailableError(f"The mail server does not take the mail: {reason}") from None
 
 
-def _tell(error: Exception, address: str) -> str:
-    """What the server said, without the address, which servers like to repeat and no log is to have."""
-    return re.sub(re.escape(address), "the address", str(error) or "no answer", flags=re.IGNORECASE)
+def _tell(error: Exception) -> str:
+    """What the server said. It may repeat the address, which no log is to have."""
+    return str(error) or "no answer"
 
 
 def _is_final(error: Exception) -> bool:

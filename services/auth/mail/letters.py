@@ -36,7 +36,7 @@ class Letters:
             token: of the link; it opens the account for as long as the link lives.
             minutes: how long that is.
         """
-        link = {"link": f"{self._page}#{token}", "minutes": str(minutes), "again": self._page}
+        link = {"link": f"{self._page}#{token}", "minutes": str(minutes)}
         return self._compose(kind, address, link)
 
     def write_notice(self, kind: NoticeKind, address: str, facts: Mapping[str, str]) -> EmailMessage:
@@ -50,7 +50,7 @@ class Letters:
         return self._compose(kind, address, facts)
 
     def _compose(self, kind: MailKind, address: str, told: Mapping[str, str]) -> EmailMessage:
-        facts = {**told, "email": address}
+        facts = {**told, "email": address, "again": self._page}
         subject, _, text = _read(f"{kind}.txt").substitute(facts).partition("\n")
         message = EmailMessage(SMTP)
         message["From"] = self._sender

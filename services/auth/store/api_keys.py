@@ -183,9 +183,16 @@ async def find_live_key(connection: Connection, key_sha256: bytes, at: datetime)
     )
 
 
+class HeldKey(NamedTuple):
+    """A key that lives; `expires_at` None is never."""
+
+    scopes: tuple[str, ...]
+    expires_at: datetime | None
+
+
 # No stronger lock than an update of the row itself takes, so that whoever holds a key may go on to change it.
 HOLD_LIVE_KEY: Final = """
-SELECT k.scopes FROM auth.api_keys k JOIN auth.accounts a USING (account_id)
+SELECT k.scopes, k.expires_at FROM auth.api_keys k JOIN auth.accounts a USING (account_id)
 WHERE k.account_id = $1 AND k.key_id = $2
   AND k.revoked_at IS NULL
   AND (k.expires_at IS NULL OR k.expires_at > $3)
@@ -196,10 +203,10 @@ FOR NO KEY UPDATE OF k
 
 async def hold_live_key(
     connection: Connection, account_id: UUID, key_id: UUID, at: datetime
-) -> tuple[str, ...] | None:
-    """The scopes of a key that lives, and stays as it is until the transaction ends; None if it has ended."""
-    found = await connection.fetchval(HOLD_LIVE_KEY, account_id, key_id, at)
-    return None if found is None else tuple(found)
+) -> HeldKey | None:
+    """A key that lives, and stays as it is until the transaction ends; None if it has ended."""
+    row = await connection.fetchrow(HOLD_LIVE_KEY, account_id, key_id, at)
+    return None if row is None else HeldKey(tuple(row["scopes"]), row["expires_at"])
 
 
 MARK_KEY_USED: Final = """
@@ -259,6 +266,26 @@ async def revoke_all_keys(connection: Connection, account_id: UUID, at: datetime
     """Revoke all keys of an account; tells which. The account is locked."""
     rows = await connection.fetch(REVOKE_ALL_KEYS, account_id, at)
     return [row["key_id"] for row in rows]
+
+
+# One that still waits for a session is referred to; with that session it will be gone. One that may be a
+# stranger's is kept: what he made by it is known by it (see `join`).
+DELETE_ENDED_KEYS: Final = """
+DELETE FROM auth.api_keys WHERE (account_id, key_id) IN (
+    SELECT account_id, key_id FROM auth.api_keys k
+    WHERE (revoked_at IS NOT NULL OR expires_at IS NOT NULL) AND LEAST(revoked_at, expires_at) < $1
+      AND NOT unproven
+      AND NOT EXISTS (
+          SELECT FROM auth.pending_keys p WHERE (p.account_id, p.key_id) = (k.account_id, k.key_id))
+    LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+"""
+
+
+async def delete_ended_keys(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Delete some keys that were revoked or have expired before an instant; tells how many."""
+    tag = await connection.execute(DELETE_ENDED_KEYS, before, limit)
+    return int(tag.rpartition(" ")[2])
 
 
 class KeyStatus(NamedTuple):

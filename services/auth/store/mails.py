@@ -10,7 +10,7 @@ from shared.ids import uuid7
 from shared.postgres import Connection, Row
 
 LinkKind = Literal["password_reset", "set_password"]
-NoticeKind = Literal["webhook_disabled"]
+NoticeKind = Literal["webhook_disabled", "password_changed"]
 MailKind = LinkKind | NoticeKind
 
 

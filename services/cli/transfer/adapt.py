@@ -9,7 +9,9 @@ from typing import Final
 
 import msgspec
 
+from shared.cells import read_cell
 from shared.clock import rfc3339
+from shared.contracts.records import FREE_TEXT
 from shared.contracts.usage import NULL, UsageLog
 
 Record = dict[str, msgspec.Raw]
@@ -83,7 +85,8 @@ def _adapt(record: Record, *, keep_cost: bool) -> bytes:
 def adapt_row(row: dict[str, str], *, keep_cost: bool) -> bytes:
     """A record from the texts of a table, as of a CSV file; an empty one is absent.
 
-    What is no number where one belongs goes on as text, so that it is refused by name.
+    What is no number where one belongs goes on as text, so that it is refused by name. The apostrophe that
+    an export put before a formula is taken away.
 
     Raises:
         NotARecordError: its metadata is no JSON.
@@ -97,7 +100,7 @@ def adapt_row(row: dict[str, str], *, keep_cost: bool) -> bytes:
         elif name in _NUMBERS and _NUMBER.fullmatch(text):
             record[name] = msgspec.Raw(text.encode())
         else:
-            record[name] = _text(text)
+            record[name] = _text(read_cell(text) if name in FREE_TEXT else text)
     return adapt_fields(record, keep_cost=keep_cost)
 
 

@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from services.cli.transfer.alone import hold_source
 from services.cli.transfer.sending import Count, Refused, Sender, StoppedError
 from services.cli.transfer.sources import FileSource, Item, ServerDatabase, open_source, short_name
 from services.cli.transfer.target import target_options
@@ -64,7 +65,8 @@ def import_usage(
     too, and so is the URL of an llmring-server's database, postgresql://..., which is only read.
 
     It goes on where it was interrupted, and waits for a server that is away. Records that are refused are
-    written to a file, with the reason. Exits with 1 if there are any, or if it had to stop.
+    written to a file, with the reason. Exits with 1 if there are any, if it had to stop, or if another import
+    of SOURCE is running.
     """
     opened = open_source(source, schema, project)
     beside = Path(source) if isinstance(opened, FileSource) and source != "-" else None
@@ -74,35 +76,36 @@ def import_usage(
     if beside is not None and refusals.exists() and refusals.samefile(beside):
         raise click.UsageError("--refused must be another file than SOURCE.")
     target = f"{url} {short_name(key)} {'recalculated' if recalculate else 'as given'}"
-    state = None if from_start else _find_state(journal, opened.identity, target)
-    if state is None:
-        state = State(opened.identity, target, Count())
-        if refusals.is_file():
-            refusals.unlink()
-    elif state.count.records:
-        click.echo(f"Going on behind record {state.count.records}.", err=True)
-    try:
-        asyncio.run(
-            _run(
-                opened,
-                state,
-                url=url,
-                key=key,
-                journal=journal,
-                refusals=refusals,
-                keep_cost=not recalculate,
-                patience_s=patience,
+    with hold_source(Path(f"{stem}.import-lock"), opened.name) if source != "-" else contextlib.nullcontext():
+        state = None if from_start else _find_state(journal, opened.identity, target)
+        if state is None:
+            state = State(opened.identity, target, Count())
+            if refusals.is_file():
+                refusals.unlink()
+        elif state.count.records:
+            click.echo(f"Going on behind record {state.count.records}.", err=True)
+        try:
+            asyncio.run(
+                _run(
+                    opened,
+                    state,
+                    url=url,
+                    key=key,
+                    journal=journal,
+                    refusals=refusals,
+                    keep_cost=not recalculate,
+                    patience_s=patience,
+                )
             )
-        )
-    except OSError as error:
-        raise click.ClickException(f"{error.strerror}: {error.filename or source}") from error
-    except StoppedError as error:
+        except OSError as error:
+            raise click.ClickException(f"{error.strerror}: {error.filename or source}") from error
+        except StoppedError as error:
+            _report(state.count, refusals)
+            raise click.ClickException(f"{error} Run it again to go on.") from error
+        journal.unlink(missing_ok=True)
         _report(state.count, refusals)
-        raise click.ClickException(f"{error} Run it again to go on.") from error
-    journal.unlink(missing_ok=True)
-    _report(state.count, refusals)
-    if state.count.refused:
-        sys.exit(1)
+        if state.count.refused:
+            sys.exit(1)
 
 
 async def _run(

@@ -20,58 +20,73 @@ class Claim(NamedTuple):
     claimed_at: datetime
 
 
-class StoredClaim(NamedTuple):
-    """What a key stands for now.
+class Settled(NamedTuple):
+    """What a key stands for.
 
     Attributes:
-        fresh: it was claimed just now.
-        rated: its row is among the usage logs, or was until retention deleted it.
+        digest: of the body that it stands for.
+        event: the event to answer with: that of the one who asks, or that of the one who came first.
+        replayed: an earlier request had claimed the key.
+        stored: its row is among the usage logs, or was until retention deleted it: no need to append it.
     """
 
     digest: bytes
     event: bytes
-    fresh: bool
-    rated: bool
+    replayed: bool
+    stored: bool
 
 
-# What was claimed just now need not be told. The snapshot of the statement does not show it either, nor a
-# claim that another process commits meanwhile: then the last two columns are null, and the next try shows it.
-# Sorted, so that two writers cannot wait for each other.
+# Sorted, so that two writers cannot wait for each other. As a rule no key was taken, and nothing is told.
 INSERT_CLAIMS = """
-WITH asked AS (
-    SELECT account_id, log_id, body_digest, event, claimed_at, place
-    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $5::timestamptz[])
-         WITH ORDINALITY AS t(account_id, log_id, body_digest, event, claimed_at, place)
-), fresh AS (
+WITH fresh AS (
     INSERT INTO usage.claims (account_id, log_id, body_digest, event, claimed_at)
-    SELECT account_id, log_id, body_digest, event, claimed_at FROM asked ORDER BY account_id, log_id
+    SELECT account_id, log_id, body_digest, event, claimed_at
+    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $5::timestamptz[])
+         AS a(account_id, log_id, body_digest, event, claimed_at)
+    ORDER BY account_id, log_id
     ON CONFLICT DO NOTHING
-    RETURNING account_id, log_id
+    RETURNING log_id
 )
-SELECT f.log_id IS NOT NULL AS fresh,
-       l.log_id IS NOT NULL OR coalesce(c.row_deleted, false) AS rated,
-       c.body_digest, c.event
-FROM asked a
-LEFT JOIN fresh f USING (account_id, log_id)
-LEFT JOIN usage.claims c USING (account_id, log_id)
+SELECT CASE WHEN (SELECT count(*) FROM fresh) < cardinality($2) THEN
+    ARRAY(SELECT log_id FROM unnest($2) AS a(log_id) EXCEPT SELECT log_id FROM fresh)
+END
+"""
+
+# In a statement of its own, since the snapshot of the insert does not show what others committed meanwhile.
+LIST_TAKEN = """
+SELECT c.log_id, c.body_digest, c.event, l.log_id IS NOT NULL OR c.row_deleted AS stored
+FROM unnest($1::uuid[], $2::uuid[]) AS a(account_id, log_id)
+JOIN usage.claims c USING (account_id, log_id)
 LEFT JOIN usage.logs l USING (account_id, log_id)
-ORDER BY a.place
 """
 
 
-async def insert_claims(connection: Connection, claims: Sequence[Claim]) -> list[StoredClaim]:
-    """Claim keys that are free, and tell what each stands for. The keys must differ from one another."""
-    columns = [list(column) for column in zip(*claims, strict=True)]
-    while True:
-        rows = await connection.fetch(INSERT_CLAIMS, *columns)
-        found = [
-            StoredClaim(claim.digest, claim.event, fresh, rated)
-            if fresh
-            else StoredClaim(digest, event, fresh, rated)
-            for claim, (fresh, rated, digest, event) in zip(claims, rows, strict=True)
-        ]
-        if all(each.event is not None for each in found):
-            return found
+async def insert_claims(connection: Connection, claims: Sequence[Claim]) -> list[Settled]:
+    """Claim keys that are free, and tell what each stands for. The log ids must differ from one another."""
+    found: dict[UUID, Settled] = {}
+    asked = claims
+    while asked and (taken := await _claim(connection, asked)):
+        columns = zip(*((claim.account_id, claim.log_id) for claim in taken), strict=True)
+        for log_id, digest, event, stored in await connection.fetch(LIST_TAKEN, *map(list, columns)):
+            found[log_id] = Settled(digest, event, replayed=True, stored=stored)
+        asked = [claim for claim in taken if claim.log_id not in found]  # freed meanwhile
+    if not found:
+        return [_fresh(claim) for claim in claims]
+    return [found.get(claim.log_id) or _fresh(claim) for claim in claims]
+
+
+async def _claim(connection: Connection, claims: Sequence[Claim]) -> list[Claim]:
+    """Claim keys that are free; gives those that are not."""
+    columns = (list(column) for column in zip(*claims, strict=True))
+    taken = await connection.fetchval(INSERT_CLAIMS, *columns)
+    if not taken:
+        return []
+    ids = set(taken)
+    return [claim for claim in claims if claim.log_id in ids]
+
+
+def _fresh(claim: Claim) -> Settled:
+    return Settled(claim.digest, claim.event, replayed=False, stored=False)
 
 
 # Only the very event that is named: another one was claimed by somebody else meanwhile.

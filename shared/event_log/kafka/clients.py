@@ -15,6 +15,8 @@ import aiokafka.admin
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from shared.errors import UnavailableError
+from shared.event_log.kafka.brokers import Brokers
+from shared.event_log.kafka.refusals import tell_refusals
 from shared.event_log.port import MAX_RECORD_BYTES
 
 _LIBRARY: Final[Any] = aiokafka  # its functions carry no annotations
@@ -49,30 +51,33 @@ ADMIN: Final[dict[str, Any]] = {"request_timeout_ms": 5_000}
 _CLOSE_SECONDS: Final = 5.0
 
 
+tell_refusals()
+
+
 # The library carries no annotations: these names say what is meant, and nothing more could be checked.
 Producer: TypeAlias = Any
 Consumer: TypeAlias = Any
 Admin: TypeAlias = Any
 
 
-def build_producer(bootstrap: str) -> Producer:
+def build_producer(brokers: Brokers) -> Producer:
     """A producer that is not started."""
-    return _LIBRARY.AIOKafkaProducer(bootstrap_servers=bootstrap, **PRODUCER)
+    return _LIBRARY.AIOKafkaProducer(**brokers.options, **PRODUCER)
 
 
-def build_reader(bootstrap: str) -> Consumer:
+def build_reader(brokers: Brokers) -> Consumer:
     """A consumer outside any group, not started."""
-    return _LIBRARY.AIOKafkaConsumer(bootstrap_servers=bootstrap, **CONSUMER)
+    return _LIBRARY.AIOKafkaConsumer(**brokers.options, **CONSUMER)
 
 
-def build_member(bootstrap: str, group: str) -> Consumer:
+def build_member(brokers: Brokers, group: str) -> Consumer:
     """A consumer of a group, not started."""
-    return _LIBRARY.AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, **GROUP)
+    return _LIBRARY.AIOKafkaConsumer(**brokers.options, group_id=group, **GROUP)
 
 
-async def start_admin(bootstrap: str) -> Admin:
+async def start_admin(brokers: Brokers) -> Admin:
     """A client that creates and describes topics."""
-    admin = _LIBRARY.admin.AIOKafkaAdminClient(bootstrap_servers=bootstrap, **ADMIN)
+    admin = _LIBRARY.admin.AIOKafkaAdminClient(**brokers.options, **ADMIN)
     try:
         await admin.start()
     except BaseException:

@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from shared.event_log.kafka.asking import Asker
+from shared.event_log.kafka.brokers import Brokers
 from shared.event_log.kafka.clients import Consumer, close_admin, start_admin
 from shared.event_log.kafka.ranges import read_ranges, start_reader
 from shared.event_log.kafka.stored import stored_records
@@ -28,13 +29,13 @@ _TAIL_WAIT_MS: Final = 500
 class KafkaEventLog:
     """An `EventLog` on Kafka; made by `open_kafka_event_log`."""
 
-    def __init__(self, bootstrap: str, writer: KafkaWriter, admin: Asker, topics: Topics) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, brokers: Brokers, writer: KafkaWriter, admin: Asker, topics: Topics) -> None:
+        self._brokers = brokers
         self._writer = writer
         self._admin = admin
         self._topics = topics
         # A consumer outside any group, which only asks for offsets.
-        self._reader = Asker(lambda: start_reader(bootstrap), stop_consumer)
+        self._reader = Asker(lambda: start_reader(brokers), stop_consumer)
 
     async def ensure_topics(self, topics: Mapping[str, int]) -> None:
         """See `EventLog.ensure_topics`."""
@@ -50,7 +51,7 @@ class KafkaEventLog:
         self, group: str, topic: str, positions: Positions
     ) -> AsyncIterator[KafkaSubscription]:
         """See `EventLog.subscribe`."""
-        async with open_subscription(self._bootstrap, topic, group, positions, self) as subscription:
+        async with open_subscription(self._brokers, topic, group, positions, self) as subscription:
             yield subscription
 
     @asynccontextmanager
@@ -65,7 +66,7 @@ class KafkaEventLog:
     ) -> AsyncIterator[AsyncIterator[Slice]]:
         """See `EventLog.read_range`."""
         await self._topics.get_partitions(topic)
-        async with aclosing(read_ranges(self._bootstrap, topic, starts, ends)) as slices:
+        async with aclosing(read_ranges(self._brokers, topic, starts, ends)) as slices:
             yield slices
 
     async def begins(self, topic: str) -> dict[int, int]:
@@ -99,7 +100,7 @@ class KafkaEventLog:
     async def _follow(self, topic: str, starts: dict[int, int]) -> AsyncGenerator[StoredRecord, None]:
         while True:
             try:
-                consumer = await start_reader(self._bootstrap)
+                consumer = await start_reader(self._brokers)
             except (KafkaError, OSError) as error:
                 logger.info("%s cannot be followed for now: %s", topic, error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -123,12 +124,15 @@ class KafkaEventLog:
 
 
 async def open_kafka_event_log(
-    bootstrap: str, *, append_timeout: timedelta = timedelta(seconds=4), replication_factor: int | None = None
+    brokers: Brokers,
+    *,
+    append_timeout: timedelta = timedelta(seconds=4),
+    replication_factor: int | None = None,
 ) -> KafkaEventLog:
     """Connect.
 
     Args:
-        bootstrap: `host:port`, or several, separated by commas.
+        brokers: of one cluster.
         append_timeout: how long an append may take, outages included.
         replication_factor: for topics that `ensure_topics` creates; by default three, or as many as there are
             brokers at that moment, so production names it.
@@ -136,8 +140,8 @@ async def open_kafka_event_log(
     Raises:
         UnavailableError: no broker answers.
     """
-    admin = Asker(lambda: start_admin(bootstrap), close_admin)
-    writer = KafkaWriter(bootstrap, append_timeout)
+    admin = Asker(lambda: start_admin(brokers), close_admin)
+    writer = KafkaWriter(brokers, append_timeout)
     try:
         await admin.ask(lambda each: each.describe_cluster())
         await writer.connect()
@@ -145,4 +149,4 @@ async def open_kafka_event_log(
         await writer.close()
         await admin.close()
         raise
-    return KafkaEventLog(bootstrap, writer, admin, Topics(admin, replication_factor))
+    return KafkaEventLog(brokers, writer, admin, Topics(admin, replication_factor))

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from shared.errors import UnavailableError
+from shared.event_log.kafka.brokers import Brokers
 from shared.event_log.kafka.clients import Consumer, build_reader, translated
 from shared.event_log.kafka.stored import stored_records
 from shared.event_log.kafka.subscription import stop_consumer
@@ -21,9 +22,9 @@ _WAIT_MS: Final = 500
 _PATIENCE_SECONDS: Final = 30.0
 
 
-async def start_reader(bootstrap: str) -> Consumer:
+async def start_reader(brokers: Brokers) -> Consumer:
     """A consumer outside any group, connected; whoever started it stops it."""
-    consumer = build_reader(bootstrap)
+    consumer = build_reader(brokers)
     try:
         await consumer.start()
     except BaseException:
@@ -33,7 +34,7 @@ async def start_reader(bootstrap: str) -> Consumer:
 
 
 async def read_ranges(
-    bootstrap: str, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
+    brokers: Brokers, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
 ) -> AsyncGenerator[Slice, None]:
     """See `EventLog.read_range`. While a broker is away the library waits for it and gives nothing."""
     starts = {partition: start for partition, start in starts.items() if start < ends.get(partition, start)}
@@ -41,7 +42,7 @@ async def read_ranges(
         return
     with translated():
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            consumer = await start_reader(bootstrap)
+            consumer = await start_reader(brokers)
     try:
         with translated():
             left = await _seek(consumer, topic, starts, ends)

@@ -11,6 +11,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from shared.errors import UnavailableError
+from shared.event_log.kafka.brokers import Brokers
 from shared.event_log.kafka.clients import Consumer, build_member, translated
 from shared.event_log.kafka.stall import LOOK_EVERY_S, StallWatch
 from shared.event_log.kafka.stored import stored_records
@@ -181,14 +182,14 @@ class KafkaSubscription(ConsumerRebalanceListener):
 
 @asynccontextmanager
 async def open_subscription(
-    bootstrap: str, topic: str, group: str, positions: Positions, offsets: Offsets
+    brokers: Brokers, topic: str, group: str, positions: Positions, offsets: Offsets
 ) -> AsyncIterator[KafkaSubscription]:
     """Join the group, stay a member while the block runs, and leave it.
 
     Raises:
         UnavailableError: no broker answers, or the group does not settle.
     """
-    consumer = build_member(bootstrap, group)
+    consumer = build_member(brokers, group)
     subscription = KafkaSubscription(consumer, topic, group, positions, offsets)
     consumer.subscribe([topic], listener=subscription)
     try:

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from shared.errors import UnavailableError
+from shared.event_log.kafka.brokers import Brokers
 from shared.event_log.kafka.clients import Producer, build_producer, translated
 from shared.event_log.lane import Append, Lane, measure
 from shared.event_log.port import Position, Record
@@ -43,8 +44,8 @@ def partition_of(key: bytes, partitions: int) -> int:
 class KafkaWriter:
     """Stores what several callers append at the same time in one request per partition."""
 
-    def __init__(self, bootstrap: str, append_timeout: timedelta) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, brokers: Brokers, append_timeout: timedelta) -> None:
+        self._brokers = brokers
         self._timeout = append_timeout
         self._lanes: dict[Target, Lane[Target]] = {}
         self._producer: Producer | None = None
@@ -78,7 +79,7 @@ class KafkaWriter:
         async with self._starting:
             if self._producer is None:
                 self._wait_between_attempts()
-                producer = build_producer(self._bootstrap)
+                producer = build_producer(self._brokers)
                 try:
                     with translated():
                         async with asyncio.timeout(_START_SECONDS):

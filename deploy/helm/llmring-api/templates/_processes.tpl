@@ -63,6 +63,28 @@ deliverer:
 {{- if has "kafka" $process.reaches }}
 - name: LLMRING_KAFKA_BOOTSTRAP
   value: {{ $values.kafka.bootstrap | quote }}
+- name: LLMRING_KAFKA_SECURITY_PROTOCOL
+  value: {{ $values.kafka.securityProtocol | quote }}
+{{- if hasPrefix "SASL_" $values.kafka.securityProtocol }}
+- name: LLMRING_KAFKA_SASL_MECHANISM
+  value: {{ $values.kafka.saslMechanism | quote }}
+- name: LLMRING_KAFKA_USERNAME
+  valueFrom:
+    secretKeyRef: {name: {{ $values.kafka.existingSecret | quote }}, key: {{ $values.kafka.usernameKey | quote }}}
+- name: LLMRING_KAFKA_PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ $values.kafka.existingSecret | quote }}, key: {{ $values.kafka.passwordKey | quote }}}
+{{- end }}
+{{- if $values.kafka.caSecret }}
+- name: LLMRING_KAFKA_CA_FILE
+  value: /etc/llmring/kafka-ca/{{ $values.kafka.caKey }}
+{{- end }}
+{{- if $values.kafka.clientSecret }}
+- name: LLMRING_KAFKA_CERTIFICATE_FILE
+  value: /etc/llmring/kafka-client/tls.crt
+- name: LLMRING_KAFKA_KEY_FILE
+  value: /etc/llmring/kafka-client/tls.key
+{{- end }}
 {{- end }}
 - name: LLMRING_LOG_LEVEL
   value: {{ $values.settings.logLevel | quote }}

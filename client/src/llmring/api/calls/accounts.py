@@ -57,7 +57,7 @@ def set_budgets(known: Known, budgets: Iterable[Mapping[str, Any]]) -> Flow[list
     Raises:
         APIValidationError: a field is wrong.
     """
-    body = encode({"budgets": [dict(each) for each in budgets]})
+    body = encode_fields({"budgets": [dict(each) for each in budgets]})
     return decode((yield from _send("PUT", "/api/v1/budgets", body, repeatable=True)), Budgets).budgets
 
 

@@ -41,8 +41,8 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True):
         sent: by this program.
         refused: for good, seen by this program; `list_refused` has them.
         dropped: lost, since the queue was full.
-        stopped_by: why nothing is sent any more, such as a bad key. The records are kept; `flush` tries
-            again.
+        stopped_by: why nothing is sent, such as a bad key. The records are kept. `flush` tries again at once,
+            and the queue by itself after minutes.
         last_error: why the last attempt failed; None after a good one.
         path: of the file; None where the records are in memory alone.
     """

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import random
 import sqlite3
 import threading
 import time
@@ -20,6 +21,11 @@ log = logging.getLogger("llmring.api")
 MAX_BATCH: Final = 1000
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 60.0
+_FIRST_REST_S: Final = 60.0
+_LONGEST_REST_S: Final = 1800.0
+"""How long a refused key rests before it is tried by itself: an account that was suspended may be resumed."""
+
+_MOST_DOUBLINGS: Final = 10
 _LOOK_AGAIN_S: Final = 5.0
 _WHILE_CLOSING_S: Final = 0.05
 _OTHERS_SEND_S: Final = 1.0
@@ -60,6 +66,8 @@ class Sender:
         self._attempt = 0
         self._limit = MAX_BATCH
         self._resume_at = 0.0
+        self._rests = 0
+        self._try_key_at = 0.0
         self.pending = 0
         with contextlib.suppress(sqlite3.Error):
             self.pending = store.count()
@@ -111,7 +119,8 @@ class Sender:
         while self._wait_until_due():
             outcome, is_idle = Outcome(), True
             try:
-                rows = self._store.lease(self._limit)
+                # One record is enough to learn whether a key that was refused is good again.
+                rows = self._store.lease(self._limit if self.stopped is None else 1)
                 if rows:
                     outcome, is_idle = send_batch(self._transport, rows), False
                     self._store.settle(outcome)
@@ -147,8 +156,10 @@ class Sender:
         return is_safe or not self.pending or self._resume_at >= give_up_at
 
     def _next_at(self, now: float) -> float:
-        if self.stopped is not None or not self.pending:
+        if not self.pending:
             return float("inf")
+        if self.stopped is not None:
+            return self._try_key_at
         is_wanted = self._flushing or self._give_up_at is not None or self.pending >= self._batch_size
         return max(now if is_wanted else self._due_at, self._resume_at)
 
@@ -159,20 +170,32 @@ class Sender:
         self._tally.sent += len(outcome.sent)
         with self._tick:
             now = time.monotonic()
+            was_stopped = self.stopped is not None
             self.pending = pending
             self.last_error = error
             self._due_at = now + self._interval_s
             if outcome.is_too_much:
                 self._limit = max(1, len(outcome.later) // 2)
+            elif is_idle:
+                self._attempt = 0
+                self._resume_at = self._try_key_at = now + _OTHERS_SEND_S
             elif error is None:
                 self._limit = min(MAX_BATCH, self._limit * 2)
-                self._attempt = 0
-                self._resume_at = now + _OTHERS_SEND_S if is_idle else 0.0
+                self._attempt = self._rests = 0
+                self._resume_at = 0.0
+                self.stopped = None
             else:
                 pause = full_jitter(self._attempt, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
                 self._resume_at = now + outcome.wait_s + pause
                 self._attempt += 1
                 self.stopped = error if outcome.is_final else None
+                if outcome.is_final:
+                    rest = min(_LONGEST_REST_S, _FIRST_REST_S * 2**self._rests)
+                    # Not before the server's own time, and never at once.
+                    self._try_key_at = now + max(outcome.wait_s, rest * random.uniform(0.5, 1.0))  # noqa: S311
+                    self._rests = min(self._rests + 1, _MOST_DOUBLINGS)
+            if was_stopped and self.stopped is None:
+                self._due_at = now  # the others have waited for long enough
             self._tick.notify_all()
         if error is not None and not outcome.is_too_much:
             self._tally.tell("%d usage records cannot be sent now, and are kept: %s", pending, error)

@@ -36,7 +36,7 @@ class Outcome:
         unstamped: likewise, without the time of this machine's clock.
         refused: to be set aside, each with the reason.
         error: why something is to be sent later, or nothing any more.
-        is_final: sending makes no sense before somebody has done something.
+        is_final: sending makes little sense before somebody has done something.
         is_too_much: the batch as a whole was refused: try a part of it.
     """
 
