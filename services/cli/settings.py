@@ -1,6 +1,7 @@
 """What the environment says. No other module reads it."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +24,8 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=31_536_000)]
 Hours = Annotated[int, msgspec.Meta(ge=1, le=8_784)]
 Days = Annotated[int, msgspec.Meta(ge=1, le=36_500)]
+
+_BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,\[\]]+)(:(?P<port>\d{1,5}))?", re.ASCII)
 
 
 class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,6 +282,10 @@ def _faults_of_logins(settings: ProcessSettings) -> list[str]:
 
 def _faults_of_kafka(settings: ProcessSettings) -> list[str]:
     faults = []
+    brokers = settings.kafka_bootstrap.split(",") if settings.kafka_bootstrap else []
+    found = [_BROKER.fullmatch(each.strip()) for each in brokers]
+    if not all(each and 0 < int(each["port"] or 9092) < 65536 for each in found):
+        faults.append("LLMRING_KAFKA_BOOTSTRAP: must be host:port, or several with commas")
     protocol = settings.kafka_security_protocol
     login = (settings.kafka_username, settings.kafka_password)
     own = (settings.kafka_certificate_file, settings.kafka_key_file)

@@ -5,13 +5,14 @@ reads, is a connection and a waiting handler for ever.
 """
 
 import asyncio
+from collections import deque
 from email.utils import formatdate
 from os import urandom
 from typing import Any, Final, NoReturn
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from shared.runtime.connections import Connections
 from shared.web.problems import TYPE_PREFIX, Problem
@@ -96,6 +97,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
+        self._earlier: deque[RequestResponseCycle] = deque()  # than the last one, where they are not answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for the first request."""
@@ -117,6 +119,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._held is not None and self._peer is not None:
             self._held.give_back(self._peer)
             self._peer = None
+        for cycle in self._earlier:  # uvicorn tells the last one alone
+            cycle.disconnected = not cycle.response_complete
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -219,7 +224,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._head_bytes + self._chunk_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES
         ):
             self._stop(_LARGE_HEAD)
+        before = self.cycle
         super().on_headers_complete()
+        if before is not None and not before.response_complete:
+            while self._earlier and self._earlier[0].response_complete:
+                self._earlier.popleft()
+            self._earlier.append(before)
 
     def on_body(self, body: bytes) -> None:
         """The parser has seen a piece of the body."""

@@ -5,8 +5,9 @@ consumer rests until this process has processor time to spare, for a time in pro
 A burst of requests is taken in at full speed and worked off behind it; the larger slices of the backlog cost
 less for each record. An overload that lasts is shared: after `BURST_S` the rests become short, so that the
 backlog stops growing at the price of slower answers. While records are imported in bulk the rests are long:
-it ends sooner, and what it leaves is worked off without it. Nobody rests while no request is in flight, nor
-while a read waits for what has not been applied yet.
+it ends sooner, and what it leaves is worked off without it; but an import that waits for its client holds
+nobody up. Nobody rests while no request is in flight, nor while a read waits for what has not been applied
+yet.
 """
 
 import asyncio
@@ -27,6 +28,10 @@ LOOK_EVERY_IN_BULK_S = 0.2
 """To ask for the processor time that was used costs a system call."""
 BUSY_SHARE = 0.5
 """Of a processor: a process that uses less has time to spare for its consumers."""
+
+BUSY_SHARE_IN_BULK = 0.1
+"""The same in bulk. An import uses much less than a processor where the database or the machine is slow; one
+whose client is slow, or that only stays open, uses nearly nothing."""
 
 
 class RequestsFirst:
@@ -80,13 +85,14 @@ class RequestsFirst:
         while now < deadline:
             in_bulk = self._bulk > 0
             look_s = LOOK_EVERY_IN_BULK_S if in_bulk else LOOK_EVERY_S
-            used_s, looked_at = 0.0 if in_bulk else time.process_time(), now
+            share = BUSY_SHARE_IN_BULK if in_bulk else BUSY_SHARE
+            used_s, looked_at = time.process_time(), now
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(look_s, deadline - now)):
                     await self._hurried.wait()
                     return
             now = clock()
-            if not in_bulk and time.process_time() - used_s < BUSY_SHARE * (now - looked_at):
+            if time.process_time() - used_s < share * (now - looked_at):
                 self._busy_since = None
                 return
             self._busy_since = self._busy_since or now

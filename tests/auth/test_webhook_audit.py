@@ -90,3 +90,16 @@ async def test_what_cannot_be_read_or_stored_is_set_aside(auth: Auth) -> None:
     assert len(await entries(auth, auth.token_of(account_id, "admin"), action="webhook.changed")) == 1
     dead = await read_all(auth.log, USAGE_DEAD, wait_for=4)  # type: ignore[arg-type]
     assert {dict(each.headers)["dead-letter-topic"] for each in dead} == {b"webhooks.changed"}
+
+
+async def test_no_text_of_a_webhook_keeps_what_was_done_to_it_out_of_the_log(auth: Auth) -> None:
+    account_id = (await auth.open_account())["account_id"]
+    texts = [r"\u0000", r"\\u0000", "\\", '"\\u0000"']
+    await take(
+        auth,
+        WEBHOOKS_CHANGED,
+        0,
+        *(changed(account_id, event_id=str(uuid4()), after={"description": text}) for text in texts),
+    )
+    found = await entries(auth, auth.token_of(account_id, "admin"), action="webhook.changed")
+    assert sorted(entry["after"]["description"] for entry in found) == sorted(texts)

@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from llmring.api import APIService, SyncAPIService
@@ -284,7 +285,8 @@ def test_nothing_that_is_queued_can_raise(fake: FakeServer, api: APIService) -> 
     ):
         put(**wrong)
     put(**RECORD, metadata={"said": "null NaN Infinity", "nothing": None})
-    assert api.flush().sent == 1
+    put(**RECORD, metadata={"as_it_is": msgspec.Raw(b'{"nothing": null}')})
+    assert api.flush().sent == 2
     reasons = [each.reason for each in api.list_refused()]
     assert len(reasons) == 9
     assert reasons[1] == "no such fields: tokens"

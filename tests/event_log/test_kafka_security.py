@@ -186,6 +186,9 @@ async def test_what_is_not_right_is_refused_in_time(
         ({"CA_FILE": "ca.pem"}, "LLMRING_KAFKA_CA_FILE"),
         ({"SECURITY_PROTOCOL": "TLS"}, "LLMRING_KAFKA_SECURITY_PROTOCOL"),
         ({"SASL_MECHANISM": "GSSAPI"}, "LLMRING_KAFKA_SASL_MECHANISM"),
+        ({"BOOTSTRAP": "broker:port"}, "LLMRING_KAFKA_BOOTSTRAP"),
+        ({"BOOTSTRAP": "one:9092,two:92000"}, "LLMRING_KAFKA_BOOTSTRAP"),
+        ({"BOOTSTRAP": "one:9092,"}, "LLMRING_KAFKA_BOOTSTRAP"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(

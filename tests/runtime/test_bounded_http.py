@@ -139,6 +139,26 @@ async def test_a_server_that_ends_does_not_wait_for_who_takes_no_answer(
         assert time.monotonic() - started < 3
 
 
+async def test_every_request_of_a_connection_learns_that_it_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await read_body(scope, receive, 0)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(2):  # the second time there is no connection
+            await send({"type": "http.response.body", "body": b"x" * 50_000_000, "more_body": True})
+        await told.put((await receive())["type"])
+
+    monkeypatch.setattr(BoundedHttpProtocol, "stalled_s", 0.2)
+    port = find_free_port()
+    async with listen(app, "127.0.0.1", port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 3)
+        assert await asyncio.wait_for(told.get(), 5) == "http.disconnect"
+        writer.close()
+    assert told.empty()
+
+
 async def test_who_sends_no_more_is_answered(server: tuple[str, int, uvicorn.Server]) -> None:
     post = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n%b"
     for text, answers in (

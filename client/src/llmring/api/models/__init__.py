@@ -39,7 +39,9 @@ def encode_fields(fields: Mapping[str, Any]) -> bytes:
     """
     body = encode(fields)
     if any(mark in body for mark in _MARKS):  # as a rule not, and then nothing is looked at one by one
-        wrong = list(_list_no_numbers(msgspec.to_builtins(fields, builtin_types=(Decimal,)), ""))
+        # Of all that has a JSON form only what is JSON already is read by the hook.
+        plain = msgspec.to_builtins(fields, builtin_types=(Decimal,), enc_hook=msgspec.json.decode)
+        wrong = list(_list_no_numbers(plain, ""))
         if wrong:
             message = "must be a finite number"
             errors = [FieldError(name, message) for name in wrong]
