@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Final, Generic, TypeVar
 
 from shared.errors import TooLargeError, UnavailableError
-from shared.event_log.port import MAX_RECORD_BYTES, Position, Record
+from shared.event_log.port import MAX_RECORD_BYTES, Headers, Position, Record
 from shared.telemetry.metrics import APPEND_FAILURES, APPEND_RECORDS, APPEND_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -39,11 +39,13 @@ def measure(records: Sequence[Record]) -> int:
     Raises:
         TooLargeError: one of them has more than `MAX_RECORD_BYTES`.
     """
-    total = 0
+    total = beside = 0
+    last_headers: Headers = ()
     for key, value, headers in records:
-        size = len(key) + len(value)
-        for name, content in headers:
-            size += len(name) + len(content)
+        if headers is not last_headers:  # the records of a request share them
+            last_headers = headers
+            beside = sum(len(name) + len(content) for name, content in headers)
+        size = len(key) + len(value) + beside
         if size > MAX_RECORD_BYTES:
             raise TooLargeError(f"The record has {size} bytes; {MAX_RECORD_BYTES} are allowed.")
         total += size

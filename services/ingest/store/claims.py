@@ -41,9 +41,9 @@ class Settled(NamedTuple):
 INSERT_CLAIMS = """
 WITH fresh AS (
     INSERT INTO usage.claims (account_id, log_id, body_digest, event, claimed_at)
-    SELECT account_id, log_id, body_digest, event, claimed_at
-    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $5::timestamptz[])
-         AS a(account_id, log_id, body_digest, event, claimed_at)
+    SELECT account_id, log_id, body_digest, event, $5
+    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[])
+         AS a(account_id, log_id, body_digest, event)
     ORDER BY account_id, log_id
     ON CONFLICT DO NOTHING
     RETURNING log_id
@@ -78,8 +78,9 @@ async def insert_claims(connection: Connection, claims: Sequence[Claim]) -> list
 
 async def _claim(connection: Connection, claims: Sequence[Claim]) -> list[Claim]:
     """Claim keys that are free; gives those that are not."""
-    columns = (list(column) for column in zip(*claims, strict=True))
-    taken = await connection.fetchval(INSERT_CLAIMS, *columns)
+    *columns, times = (list(column) for column in zip(*claims, strict=True))
+    # They come together, so the time of the last will do for all, and is one argument instead of many.
+    taken = await connection.fetchval(INSERT_CLAIMS, *columns, max(times))
     if not taken:
         return []
     ids = set(taken)

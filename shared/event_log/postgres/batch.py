@@ -34,9 +34,16 @@ class Batch:
         for append in appends:
             partition_ids = append.target.partition_ids
             count = len(partition_ids)
+            last_key: bytes | None = None
+            last_headers: Headers | None = None
             for key, value, headers in append.records:
-                partition = crc32(key) % count
-                partition_id = partition_ids[partition]
+                if key is not last_key:  # those of a request share it, and their headers
+                    last_key = key
+                    partition = crc32(key) % count
+                    partition_id = partition_ids[partition]
+                if headers is not last_headers:
+                    last_headers = headers
+                    packed = _encode_headers(headers) if headers else None
                 rank = next_rank.get(partition_id, 0)
                 next_rank[partition_id] = rank + 1
                 self._places.append((partition, partition_id, rank))
@@ -44,7 +51,7 @@ class Batch:
                 ranks.append(rank)
                 keys.append(key)
                 values.append(value)
-                packed_headers.append(_encode_headers(headers) if headers else None)
+                packed_headers.append(packed)
         self._wanted = sorted(next_rank)
         self.arguments: tuple[Any, ...] = (self._wanted, ids, ranks, keys, values, packed_headers)
 
