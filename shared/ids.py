@@ -9,6 +9,8 @@ from uuid import UUID
 
 _IDEMPOTENCY_NAMESPACE = UUID("6f1c2b9e-6d0e-5b7a-9a39-0c5d2f4f8a11")
 _PIECES_AT_ONCE = 256
+_BUT_VERSION_AND_VARIANT = ~((0xF << 76) | (0x3 << 62))
+_VERSION_5 = (0x5 << 76) | (0x2 << 62)
 _pieces: list[bytes] = []
 _last_ms = 0
 _counter = 0
@@ -53,7 +55,10 @@ def keyed_log_id(account_id: UUID, idempotency_key: str) -> UUID:
     """The log id that an account's idempotency key stands for, the same for ever."""
     named = _names_of(account_id).copy()
     named.update(idempotency_key.encode())
-    return UUID(bytes=named.digest()[:16], version=5)
+    number = int.from_bytes(named.digest()[:16], "big")
+    return UUID(
+        int=(number & _BUT_VERSION_AND_VARIANT) | _VERSION_5
+    )  # UUID(bytes=, version=) takes twice as long
 
 
 @lru_cache(maxsize=1024)
