@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from services.ingest.claim import Claims
+from services.ingest.content_key import is_keyed_by_content, key_of_content
 from services.ingest.outcome import Accepted, Prepared, is_own, outcome_of
 from services.ingest.quota import Quotas
 from services.ingest.quota_counter import Item
@@ -39,9 +40,6 @@ from shared.pricebook.pricebook import Pricebook
 from shared.pricing.cards import STANDARD
 
 _YIELD_EVERY = 100
-_BY_CONTENT = "content:"
-"""Begins the idempotency key of an imported record that had none."""
-
 _event_encoder = msgspec.json.Encoder()
 
 
@@ -172,7 +170,7 @@ class Acceptance:
         model_key, quote = edition.quote(log.provider or "", log.model, tokens, tier)
         digest = None if key is None and not keyed_by_content else digest_of(log, occurred_at)
         if key is None and digest is not None:
-            key = f"{_BY_CONTENT}{digest.hex()}"
+            key = key_of_content(digest)
         event = build_usage(
             principal,
             log,
@@ -189,16 +187,19 @@ class Acceptance:
         value = _event_encoder.encode(event)
         if digest is None:
             return Prepared(event, value, None)
-        return Prepared(event, value, Claim(principal.account_id, event.log_id, digest, value, now))
+        kept = b"" if is_keyed_by_content(event) else value
+        return Prepared(event, value, Claim(principal.account_id, event.log_id, digest, kept, now))
 
     async def _record(
         self, principal: Principal, prepared: Sequence[Prepared], headers: Headers
     ) -> list[Accepted | LLMRingError]:
         """Make records durable: what came of each, in their order."""
         claims: dict[int, Claim] = {}  # the first of each key, by log id
+        own: dict[int, bytes] = {}
         for each in prepared:
-            if each.claim is not None:
-                claims.setdefault(each.event.log_id.int, each.claim)
+            number = each.event.log_id.int
+            if each.claim is not None and number not in claims:
+                claims[number], own[number] = each.claim, each.value
         values = [each.value for each in prepared if each.claim is None]
         unkeyed: list[Item] = [None] * len(values)
         if not claims:
@@ -210,7 +211,7 @@ class Acceptance:
         async with self._claims.hold(list(claims.values())) as found:
             settled = dict(zip(claims, found, strict=True))
             owed = [  # in their own order, in which a quota lets them pass
-                (number, each.event)
+                (number, each.event or own[number])
                 for number, each in settled.items()
                 if isinstance(each, Settled) and not each.stored
             ]

@@ -29,6 +29,7 @@ class StoredBudget(NamedTuple):
         amount: for each month, in US dollars.
         thresholds: shares of the amount, ascending.
         counts_from: the first month that it counts.
+        counting_until: it is being made, and only raters see it; None where it is whole.
     """
 
     key: BudgetKey
@@ -38,6 +39,7 @@ class StoredBudget(NamedTuple):
     amount: Decimal
     thresholds: tuple[Decimal, ...]
     counts_from: date
+    counting_until: datetime | None = None
 
     def counts(self, event: UsageLogged) -> bool:
         """Whether a record is one of those that it counts, in the month of the record's own time."""

@@ -43,7 +43,11 @@ def outcome_of(record: Prepared, settled: Settled | ConflictError, *, again: boo
     if isinstance(settled, ConflictError):
         return settled
     if record.claim is not None and settled.digest == record.claim.digest:
-        event = record.event if settled.event == record.value else _event_decoder.decode(settled.event)
+        is_as_sent = settled.event in (
+            record.value,
+            b"",
+        )  # of a key that is the record's content none is kept
+        event = record.event if is_as_sent else _event_decoder.decode(settled.event)
         return Accepted(event, replayed=settled.replayed or again)
     if settled.replayed:
         return InvalidFieldError.of("idempotency_key", "was used before with another body")

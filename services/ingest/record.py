@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from services.ingest.apply_late_costs import apply_late_costs
+from services.ingest.content_key import is_keyed_by_content
 from services.ingest.count_budgets import announce_crossings, count_budgets
 from services.ingest.poison import PoisonError, read_event
 from services.ingest.reprice import OnUnknownVersion, reprice
@@ -203,7 +204,7 @@ class Recorder:
             digest, value = claims.get(each.key, (each.event.body_digest, each.value))
             if digest != each.event.body_digest:
                 poison.append(Poison(each.source, "its idempotency key stands for another body"))
-            elif value != each.value:
+            elif value not in (each.value, b""):
                 _log.warning("record %s was answered in two ways; the first one stands", each.event.log_id)
         return poison
 
@@ -244,7 +245,12 @@ def _count(rated: list[UsageLogged]) -> None:
 
 def _claims_of(fresh: Sequence[Priced]) -> list[Claim]:
     return [
-        Claim(*each.key, each.event.body_digest, each.value, each.event.received_at)
+        Claim(
+            *each.key,
+            each.event.body_digest,
+            b"" if is_keyed_by_content(each.event) else each.value,
+            each.event.received_at,
+        )
         for each in fresh
         if each.event.body_digest is not None
     ]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from services.ingest.record import RATER, Recorder
+from services.ingest.store.begin_budgets import discard_all_counting
 from services.ingest.store.budgets import begin_all_months
 from services.ingest.store.contents import list_tables_with_rows
 from shared.contracts.topics import USAGE_LOGGED
@@ -67,6 +68,7 @@ async def refill_from_topic(
         told = ", ".join(f"{partition} begins at {begin}" for partition, begin in gone.items())
         raise RefusedError(f"{USAGE_LOGGED} does not have its first records any more: partition {told}")
     async with database.transaction() as connection:
+        await discard_all_counting(connection)
         await begin_all_months(connection)
     total = sum(ends[partition] - begin for partition, begin in begins.items())
     done = 0

@@ -159,6 +159,7 @@ def build_ingest(
         own_keys=RemoteKeys(auth),
         clock=clock,
         month_clock=budget_clock,
+        slice_records=settings.budget_slice,
     )
     settling = Settling(
         database=database, presence=presence, event_log=event_log, clock=clock, expiry_clock=budget_clock

@@ -1,22 +1,25 @@
 """Set an account's budgets, all at once, and tell how far they are used."""
 
+import functools
 from collections.abc import Sequence, Set
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from services.ingest.budget import BudgetKey, StoredBudget
+from services.ingest.count_before import Counted, NewBudgets
 from services.ingest.count_budgets import announce_crossings, tell_crossings
 from services.ingest.month import month_of
 from services.ingest.own_keys import OwnKeys
 from services.ingest.presence import Presence
+from services.ingest.store.begin_budgets import begin_months
 from services.ingest.store.budgets import (
     MonthOfBudget,
     Use,
-    begin_months,
+    add_to_budgets,
     delete_budgets,
     find_now,
     list_uses,
@@ -26,11 +29,18 @@ from services.ingest.store.budgets import (
 )
 from shared.clock import Clock
 from shared.contracts.budgets import Budget, BudgetCrossed, BudgetScope
-from shared.errors import Fault, InvalidFieldError
+from shared.errors import Fault, InvalidFieldError, UnavailableError
 from shared.event_log.port import EventLog
 from shared.ids import uuid7
 from shared.money import EXACT, ZERO, plain
 from shared.postgres import Connection, Database
+
+_TRIES: Final = 10
+"""So often budgets are set anew, where others have set some meanwhile."""
+
+
+class _OvertakenError(Exception):
+    """Others have changed budgets between two transactions."""
 
 
 class Wanted(NamedTuple):
@@ -50,6 +60,20 @@ class Wanted(NamedTuple):
     thresholds: tuple[Decimal, ...]
 
 
+class _Asked(NamedTuple):
+    """What an account asks for.
+
+    Attributes:
+        own_keys: those of its keys for which it wants budgets.
+        new_ids: one for each that is wanted, should it be new; in this order they are listed.
+    """
+
+    account_id: UUID
+    wanted: Sequence[Wanted]
+    own_keys: Set[UUID]
+    new_ids: Sequence[UUID]
+
+
 class Budgeting:
     """Budgets of accounts, and their use.
 
@@ -59,6 +83,7 @@ class Budgeting:
         event_log: takes `budgets.crossed`.
         own_keys: tells which keys are an account's own.
         clock: for the events.
+        slice_records: the most that are looked at in one statement.
         month_clock: tells which month it is; None: the database does, to all processes alike.
     """
 
@@ -70,10 +95,12 @@ class Budgeting:
         event_log: EventLog,
         own_keys: OwnKeys,
         clock: Clock,
+        slice_records: int,
         month_clock: Clock | None = None,
     ) -> None:
         self._database = database
         self._presence = presence
+        self._new_budgets = NewBudgets(database, presence, slice_records)
         self._event_log = event_log
         self._own_keys = own_keys
         self._clock = clock
@@ -103,8 +130,16 @@ class Budgeting:
             UnavailableError: auth, the database or the event log is away; nothing was changed.
         """
         key_ids = [UUID(each.value) for each in wanted if each.scope == "key"]
-        own = await self._own_keys(account_id, key_ids) if key_ids else set()
-        return await self._presence.ask(lambda: self._set(account_id, wanted, own))
+        own: Set[UUID] = await self._own_keys(account_id, key_ids) if key_ids else set()
+        for _ in range(_TRIES):
+            asked = _Asked(account_id, wanted, own, [uuid7() for _ in wanted])
+            new = await self._presence.ask(functools.partial(self._find_new, asked))
+            try:
+                async with self._new_budgets.count(account_id, new) as counted:
+                    return await self._presence.ask(functools.partial(self._set, asked, counted))
+            except _OvertakenError:
+                continue
+        raise UnavailableError("The account's budgets are being set by others at this moment.")
 
     def _now(self) -> datetime | None:
         return None if self._month_clock is None else self._month_clock.now()
@@ -114,22 +149,40 @@ class Budgeting:
             uses = await list_uses(connection, account_id, self._now())
         return [_tell(*each) for each in uses]
 
-    async def _set(self, account_id: UUID, wanted: Sequence[Wanted], own: Set[UUID]) -> list[Budget]:
+    async def _find_new(self, asked: _Asked) -> list[StoredBudget]:
+        """Those that would have to be counted from single records, if all stays as it is."""
+        async with self._database.connection() as connection:
+            there = [budget for budget, _, _ in await list_uses(connection, asked.account_id, None)]
+            month = month_of(await find_now(connection, self._now()))
+        known = {budget.key for budget in there}
+        budgets = _match(asked, there, month)
+        return [each for each in budgets if each.scope == "key" and each.key not in known]
+
+    async def _set(self, asked: _Asked, counted: Counted) -> list[Budget]:
+        account_id = asked.account_id
         async with self._database.transaction() as connection:
-            there = await lock_to_set_budgets(connection, account_id)
+            locked = await lock_to_set_budgets(connection, account_id)
+            there = [budget for budget in locked if budget.counting_until is None]
             now = await find_now(connection, self._now())
             month = month_of(now)
-            budgets = _match(account_id, there, wanted, own, month)
             known = {budget.key for budget in there}
+            counting = {budget.key: budget for budget in locked if budget.counting_until is not None}
+            budgets = _match(asked, there, month)
+            if any(each.scope == "key" and each.key not in {*known, *counting} for each in budgets):
+                raise _OvertakenError
             gone = known - {budget.key for budget in budgets}
             if gone:
                 await delete_budgets(connection, account_id, [key.budget_id for key in gone])
-            if budgets:
+            if budgets:  # those that were counted keep the first month that was
                 await put_budgets(connection, budgets)
             for budget in budgets:
-                if budget.key not in known:
+                if budget.key not in known and budget.scope != "key":
                     start_at = datetime(month.year, month.month, 1, tzinfo=UTC)
                     await begin_months(connection, budget, start_at)
+            kept = {budget.key for budget in budgets}
+            before = {of: change for of, change in counted.items() if of.key in kept}
+            if before:
+                await add_to_budgets(connection, before)
             uses = await list_uses(connection, account_id, now)
             crossed: list[BudgetCrossed] = []
             for budget, _, use in uses:
@@ -149,18 +202,16 @@ class Budgeting:
         return await tell_crossings(connection, budget, month, use._replace(told=still), now)
 
 
-def _match(
-    account_id: UUID, there: Sequence[StoredBudget], wanted: Sequence[Wanted], own: Set[UUID], month: date
-) -> list[StoredBudget]:
+def _match(asked: _Asked, there: Sequence[StoredBudget], month: date) -> list[StoredBudget]:
     """The budgets that are wanted, under the ids of those that are there, or under new ones.
 
-    A key never changes its account, so what `own` says still holds.
+    A key never changes its account, so what was said of keys still holds.
     """
     by_id = {budget.key.budget_id: budget for budget in there}
     by_matter = {(budget.scope, budget.value): budget for budget in there}
     found: list[StoredBudget] = []
     faults: list[Fault] = []
-    for place, each in enumerate(wanted):
+    for place, (each, new_id) in enumerate(zip(asked.wanted, asked.new_ids, strict=True)):
         before = by_matter.get((each.scope, each.value))
         if each.budget_id is not None and (before is None or before.key.budget_id != each.budget_id):
             message = (
@@ -169,9 +220,9 @@ def _match(
                 else "is not that of a budget of this account"
             )
             faults.append(Fault(f"budgets[{place}].id", message))
-        elif before is None and each.scope == "key" and UUID(each.value) not in own:
+        elif before is None and each.scope == "key" and UUID(each.value) not in asked.own_keys:
             faults.append(Fault(f"budgets[{place}].value", "is not the id of a key of this account"))
-        key = BudgetKey(account_id, uuid7()) if before is None else before.key
+        key = BudgetKey(asked.account_id, new_id) if before is None else before.key
         counts_from = month if before is None else before.counts_from
         found.append(
             StoredBudget(key, each.name, each.scope, each.value, each.amount, each.thresholds, counts_from)

@@ -28,6 +28,7 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
             process counts for itself.
         max_skew_s: how far ahead of our clock a record's own time may be.
         rater_batch: the most records that are stored in one transaction.
+        budget_slice: the most that one statement looks at, where a new budget is counted from single records.
     """
 
     read_wait_ms: int = 500
@@ -35,3 +36,4 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
     quota_wait_ms: int = 500
     max_skew_s: int = 300
     rater_batch: int = 500
+    budget_slice: int = 50_000

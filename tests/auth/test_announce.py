@@ -1,22 +1,16 @@
 """`keys.changed`: published before the answer, or by the relay; never lost, whatever is away."""
 
 import asyncio
-import shutil
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 
 import httpx
-import msgspec
 import pytest
 
 from services.auth.announce import RELAY_AFTER, KeyChanges, note_change
-from services.auth.service import SCHEMA
-from shared.contracts.keys import KeysChanged
 from shared.contracts.topics import KEYS_CHANGED
 from shared.errors import LLMRingError, NotFoundError, UnavailableError
 from shared.ids import uuid7
-from shared.postgres import Schema, migrate, open_database
 from shared.telemetry.metrics import REGISTRY
 from tests.auth.conftest import T0, Auth, open_auth
 from tests.conftest import StartServer
@@ -43,33 +37,6 @@ async def test_the_event_is_in_the_log_before_the_answer(auth: Auth) -> None:
     changed = (await auth.events())[-1]
     assert (changed.v, changed.account_id, changed.key_ids) == (1, found.account_id, ())
     assert await auth.count("outbox") == 0
-
-
-async def test_an_upgrade_tells_once_who_is_suspended(postgres_url: str, tmp_path: Path) -> None:
-    for file in SCHEMA.folder.iterdir():
-        if file.name.endswith(".sql") and file.name < "0008":
-            shutil.copy(str(file), tmp_path / file.name)
-    await migrate(postgres_url, [Schema("auth", tmp_path)])
-    database = await open_database(postgres_url, application_name="test-suspended")
-    ids = [uuid7() for _ in range(2)]
-    async with database.connection() as connection:
-        for account_id, at in zip(ids, (T0, None), strict=True):
-            await connection.execute(
-                "INSERT INTO auth.accounts "
-                "(account_id, email, email_key, tier, role, created_at, suspended_at) "
-                "VALUES ($1, $2, $2, 'free', 'customer', $3, $4)",
-                account_id,
-                f"{account_id}@example.test",
-                T0,
-                at,
-            )
-    await migrate(postgres_url, [SCHEMA])
-    async with database.connection() as connection:
-        [row] = await connection.fetch("SELECT topic, event_key, value FROM auth.outbox")
-    await database.close()
-    assert (row["topic"], row["event_key"]) == (KEYS_CHANGED, ids[0].bytes)
-    told = msgspec.json.decode(row["value"], type=KeysChanged)
-    assert told == KeysChanged(account_id=ids[0], changed_at=T0, suspended=True)
 
 
 async def test_a_refused_change_is_no_event(auth: Auth) -> None:

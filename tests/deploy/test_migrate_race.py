@@ -52,7 +52,7 @@ async def test_one_of_five_migrations_is_killed_midway_and_all_is_well(
         victim.wait()
         await blocker.execute("ROLLBACK")
         survivors = [each for each in migrations if each is not victim]
-        statuses = [await asyncio.to_thread(each.wait, 60) for each in survivors]
+        statuses = [await asyncio.to_thread(each.wait, 120) for each in survivors]
         assert statuses == [0] * 4, _read_logs(tmp_path)
         assert await list_pending(postgres_url, ALL) == []
         applied = re.findall(r"^applied (\S+)", _read_logs(tmp_path), re.MULTILINE)
@@ -75,7 +75,7 @@ def test_three_migrations_create_the_topics_of_an_empty_kafka_once(
         for number in range(3)
     ]
     try:
-        assert [each.wait(timeout=60) for each in migrations] == [0] * 3, _read_logs(tmp_path)
+        assert [each.wait(timeout=120) for each in migrations] == [0] * 3, _read_logs(tmp_path)
     finally:
         for each in migrations:
             each.kill()
@@ -95,7 +95,7 @@ def _wait_for_runner(url: str, migrations: list[subprocess.Popen[bytes]]) -> sub
                 found.append(each)
         return bool(found)
 
-    wait_until(is_found, 30)
+    wait_until(is_found, 120)  # five processes start at once, on a busy machine
     time.sleep(0.2)  # the others queue up behind it
     return found[0]
 

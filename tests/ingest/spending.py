@@ -10,8 +10,11 @@ import msgspec
 from services.ingest.record import Recorder
 from shared.contracts.topics import BUDGETS_CROSSED
 from shared.contracts.usage import UsageLogged
+from shared.pricing.rates import Quote
+from shared.pricing.tokens import Tokens
 from shared.web.client import Answer
 from tests.ingest.house import KEY, NOW, A, Ingest, Street
+from tests.ingest.prices import APricebook
 from tests.ingest.test_raters import a_slice, an_event
 
 MAY: Final = "2031-05"
@@ -83,6 +86,16 @@ def costing(cost: str | None, account: UUID = A, **fields: Any) -> UsageLogged:
     else:
         given |= {"cost_status": "client"}
     return an_event(**given | fields)
+
+
+class NowKnown(APricebook):
+    """Knows prices of a provider that was not known."""
+
+    def quote(self, provider: str, model: str, tokens: Tokens, service_tier: str) -> tuple[str | None, Quote]:
+        return f"{provider}:{model}", super().quote("openai", model, tokens, service_tier)[1]
+
+    async def edition(self, version: str) -> "APricebook":
+        return self
 
 
 class Rater:

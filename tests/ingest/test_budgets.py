@@ -14,13 +14,11 @@ from services.ingest.store.retention import delete_old
 from shared.contracts.topics import BUDGETS_CROSSED, USAGE_LOGGED
 from shared.errors import ForbiddenError, InvalidFieldError, NotFoundError, UnavailableError
 from shared.event_log.port import Record
-from shared.pricing.rates import Quote
-from shared.pricing.tokens import Tokens
 from tests.ingest.conftest import Way
 from tests.ingest.house import CALL, KEY, NOW, A, B, Street
-from tests.ingest.prices import APricebook
 from tests.ingest.spending import (
     MAY,
+    NowKnown,
     Rater,
     a_budget,
     costing,
@@ -130,15 +128,6 @@ async def test_a_record_is_counted_once_whatever_happens_at_once_while_budgets_a
 
 
 async def test_a_cost_that_is_found_later_counts_when_it_is_found(street: Street) -> None:
-    class NowKnown(APricebook):
-        def quote(
-            self, provider: str, model: str, tokens: Tokens, service_tier: str
-        ) -> tuple[str | None, Quote]:
-            return f"{provider}:{model}", super().quote("openai", model, tokens, service_tier)[1]
-
-        async def edition(self, version: str) -> "APricebook":
-            return self
-
     ingest = await street.open_ingest()
     recorder = await street.open_recorder()
     rater = Rater(recorder)

@@ -17,6 +17,7 @@ from litestar.types.asgi_types import ReceiveMessage
 from services.ingest.import_logs import RECORDS_AT_ONCE
 from services.ingest.lines import Line, Splitter
 from shared.contracts.keys import Principal
+from shared.contracts.topics import USAGE_DEAD
 from shared.errors import InvalidFieldError, MalformedRequestError, QuotaExceededError, UnavailableError
 from shared.web.client import Answer, raise_problem
 from shared.web.principal import PRINCIPAL_HEADER, PrincipalMint
@@ -167,6 +168,30 @@ async def test_an_outage_in_the_middle_is_told_and_the_import_can_be_repeated(st
     assert told[-1]["accepted"] == 5 * RECORDS_AT_ONCE
     await street.rate_all()
     assert len(await street.rows()) == 5 * RECORDS_AT_ONCE
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("with_redis", [False, True])
+async def test_a_key_from_the_content_keeps_no_copy_and_still_counts_once(
+    street: Street, redis_url: str, stored: bool, with_redis: bool
+) -> None:
+    log = FalteringLog(street.event_log)
+    ingest = await street.open_ingest(event_log=log, redis_url=redis_url if with_redis else None)
+    body = lines([record(n, idempotency_key=f"k-{n}") if n % 2 else record(n) for n in range(20)])
+    log.fail_after, log.fail_before = int(stored), int(not stored)
+    with pytest.raises(UnavailableError):
+        await run_import(ingest, body)
+    ingest.clock.at = ingest.clock.at.replace(second=ingest.clock.at.second + 1)
+    told = await run_import(ingest, body)
+    assert told[-1] == {"lines": 20, "accepted": 20, "replayed": 20, "done": True}
+    for _ in range(2):
+        await street.rate_all()
+        claims = await street.fetch("SELECT event FROM usage.claims")
+        assert [len(claims), sum(not each["event"] for each in claims)] == [20, 10]
+        assert len(await street.rows()) == 20
+        assert (await run_import(ingest, body))[-1]["replayed"] == 20
+    assert await street.logged(USAGE_DEAD) == []
 
 
 async def test_without_the_event_log_nothing_is_begun(street: Street) -> None:

@@ -1,7 +1,9 @@
 """An account with budgets, of which everything is used that there is."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
+from uuid import UUID
 
 from services.ingest.budget import BudgetKey, Wish
 from services.ingest.presence import Presence
@@ -13,6 +15,11 @@ from shared.ids import uuid7
 from tests.operations.works import NOW, A, Works, an_event
 
 
+async def own_all(account_id: UUID, key_ids: Sequence[UUID]) -> set[UUID]:
+    """Every key is whoever's is asked for."""
+    return set(key_ids)
+
+
 async def use_budgets(works: Works) -> None:
     """Have records count before a budget is made and after, and settle reservations in every way."""
     clock, presence = FixedClock(NOW), Presence(works.database)
@@ -20,7 +27,9 @@ async def use_budgets(works: Works) -> None:
         database=works.database,
         presence=presence,
         event_log=works.event_log,
+        own_keys=own_all,
         clock=clock,
+        slice_records=2,
         month_clock=clock,
     )
     settling = Settling(

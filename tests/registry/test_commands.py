@@ -228,6 +228,7 @@ async def test_versions_and_models_are_shown(card: Running) -> None:
     assert (await run(card.url, "show", "2026.01.01")).status == 1
 
 
+@pytest.mark.parametrize("postgres_schemas", [()], ids=["empty"])
 async def test_a_database_of_ones_own_is_migrated_first(postgres_url: str) -> None:
     for arguments in (["import", "--from", "genai-prices"], ["list"]):
         printed = await run(postgres_url, *arguments)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -94,17 +95,20 @@ def test_a_collector_that_takes_nothing_delays_the_end_by_a_bound_and_no_request
     no_settings.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
     no_settings.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     no_settings.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "512")
-    no_settings.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "4")  # more than the bound
+    no_settings.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "6")  # more than the bound
     with export_telemetry("test", "1.0"):
-        slowest = 0.0
+        took = []
         for _ in range(1_000):  # more than the queue takes
             started = time.perf_counter()
             one_span()
-            slowest = max(slowest, time.perf_counter() - started)
+            took.append(time.perf_counter() - started)
         time.sleep(0.3)
         ending = time.monotonic()
-    assert time.monotonic() - ending < FLUSH_S + 1
-    assert slowest < 0.5
+    assert time.monotonic() - ending < FLUSH_S + 2.5
+    # A span that waited for the collector would wait for its 6 s; a busy machine alone takes half a second
+    # from somebody now and then.
+    assert max(took) < 3
+    assert statistics.quantiles(took, n=20)[-1] < 0.05
     receiver.released.set()
     for thread in threading.enumerate():
         if thread.name in ("telemetry-end", "metrics-push"):

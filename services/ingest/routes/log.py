@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import HeaderParameter
+from litestar.params import HeaderParameter, JSONBody
 from litestar.types import Receive, Scope, Send
 
 from services.ingest.accept import Acceptance
@@ -173,7 +173,7 @@ def build_documented() -> list[HTTPRouteHandler]:
         sync_to_thread=False,
     )
     def log(
-        data: UsageLog,
+        data: JSONBody[UsageLog],
         idempotency_key: Annotated[
             str | None, HeaderParameter(name="Idempotency-Key", max_length=255)
         ] = None,
@@ -187,7 +187,7 @@ def build_documented() -> list[HTTPRouteHandler]:
         tags=["usage"],
         sync_to_thread=False,
     )
-    def log_batch(data: LogBatch) -> BatchAnswer:
+    def log_batch(data: JSONBody[LogBatch]) -> BatchAnswer:
         raise AssertionError(data)
 
     @post(
@@ -198,7 +198,7 @@ def build_documented() -> list[HTTPRouteHandler]:
         tags=["usage"],
         sync_to_thread=False,
     )
-    def logs_import(data: list[UsageLog]) -> None:
+    def logs_import(data: JSONBody[list[UsageLog]]) -> None:
         raise AssertionError(data)
 
     return [log, log_batch, logs_import]

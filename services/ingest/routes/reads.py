@@ -10,7 +10,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from services.ingest.periods import GroupBy, parse_bound, parse_range, parse_zone
@@ -56,7 +56,7 @@ def build_reads(
         model: Named = None,
         provider: Named = None,
         alias: Named = None,
-        group_by: GroupBy = "day",
+        group_by: FromQuery[GroupBy] = "day",
         timezone: Zone = None,
     ) -> Response[Statistics]:
         require_scope(principal, SCOPE_READ)

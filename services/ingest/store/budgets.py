@@ -14,7 +14,10 @@ from uuid import UUID
 from services.ingest.budget import BudgetKey, StoredBudget
 from shared.postgres import Connection, Row
 
-_COLUMNS: Final = "b.account_id, b.budget_id, b.name, b.scope, b.value, b.amount, b.thresholds, b.counts_from"
+_COLUMNS: Final = (
+    "b.account_id, b.budget_id, b.name, b.scope, b.value, b.amount, b.thresholds, b.counts_from, "
+    "b.counting_until"
+)
 
 
 class MonthOfBudget(NamedTuple):
@@ -64,7 +67,10 @@ SELECT {_COLUMNS} FROM usage.budgets b WHERE b.account_id = $1 ORDER BY b.budget
 
 
 async def lock_to_set_budgets(connection: Connection, account_id: UUID) -> list[StoredBudget]:
-    """An account's budgets, which nobody else counts in or changes until the transaction ends."""
+    """An account's budgets, which nobody else counts in or changes until the transaction ends.
+
+    Those that are being made are among them.
+    """
     await connection.execute(LOCK_ACCOUNT, account_id)
     return [_budget(row) for row in await connection.fetch(LOCK_OF_ACCOUNT, account_id)]
 
@@ -113,53 +119,16 @@ PUT_BUDGETS: Final = """
 INSERT INTO usage.budgets AS b (account_id, budget_id, name, scope, value, amount, thresholds, counts_from)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (account_id, budget_id) DO UPDATE SET
-    name = excluded.name, amount = excluded.amount, thresholds = excluded.thresholds
+    name = excluded.name, amount = excluded.amount, thresholds = excluded.thresholds, counting_until = NULL
 """
 
 
 async def put_budgets(connection: Connection, budgets: Sequence[StoredBudget]) -> None:
-    """Store new budgets, and the name, amount and thresholds of those that are there."""
+    """Store new budgets, and the name, amount and thresholds of those that are there; all are whole then."""
     await connection.executemany(
         PUT_BUDGETS,
         [(*budget.key, *budget[1:5], list(budget.thresholds), budget.counts_from) for budget in budgets],
     )
-
-
-# The sums of records that are older than a budget. Those by account and origin do not forget what retention
-# has deleted; by key there are the records alone.
-BEGIN_MONTHS: Final = {
-    "account": """
-        SELECT date_trunc('month', bucket_at AT TIME ZONE 'UTC')::date AS month, sum(cost) AS spent,
-               sum(unpriced_requests)::bigint AS unpriced
-          FROM usage.rollups
-         WHERE account_id = $1 AND grain = 'd' AND bucket_at >= $3 AND $4 = '' GROUP BY 1""",
-    "origin": """
-        SELECT date_trunc('month', bucket_at AT TIME ZONE 'UTC')::date AS month, sum(cost) AS spent,
-               sum(unpriced_requests)::bigint AS unpriced
-          FROM usage.rollups
-         WHERE account_id = $1 AND grain = 'd' AND bucket_at >= $3 AND origin = $4 GROUP BY 1""",
-    "key": """
-        SELECT date_trunc('month', occurred_at AT TIME ZONE 'UTC')::date AS month,
-               coalesce(sum(cost), 0) AS spent, count(*) - count(cost) AS unpriced
-          FROM usage.logs
-         WHERE account_id = $1 AND occurred_at >= $3 AND key_id = $4::text::uuid GROUP BY 1""",
-}
-INSERT_MONTHS: Final = """
-INSERT INTO usage.budget_months (account_id, budget_id, month, spent, unpriced)
-SELECT $1, $2, month, spent, unpriced FROM ({sums}) AS sums
-"""
-
-
-async def begin_months(connection: Connection, budget: StoredBudget, start_at: datetime) -> None:
-    """Begin a new budget's months with the records that are stored already.
-
-    Args:
-        connection: of the transaction that has the lock of `lock_to_set_budgets`.
-        budget: the new one.
-        start_at: when the first month begins.
-    """
-    statement = INSERT_MONTHS.format(sums=BEGIN_MONTHS[budget.scope])
-    await connection.execute(statement, *budget.key, start_at, budget.value)
 
 
 BEGIN_ALL_MONTHS: Final = """
@@ -228,7 +197,7 @@ SELECT {_COLUMNS}, asked.at, asked.month, coalesce(m.spent, 0) AS spent,
        WHERE r.account_id = b.account_id AND r.budget_id = b.budget_id AND r.month = asked.month
          AND r.is_live AND r.expires_at <= asked.at
   ) AS expired ON true
- WHERE b.account_id = $1
+ WHERE b.account_id = $1 AND b.counting_until IS NULL
  ORDER BY b.budget_id
 """  # noqa: S608 - fixed text alone
 
@@ -267,6 +236,7 @@ def _budget(row: Row) -> StoredBudget:
         row["amount"],
         tuple(row["thresholds"]),
         row["counts_from"],
+        row["counting_until"],
     )
 
 

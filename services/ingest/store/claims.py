@@ -11,7 +11,7 @@ _FETCHED_AT_ONCE: Final = 1000
 
 
 class Claim(NamedTuple):
-    """One key, and the event that it will stand for unless it is taken."""
+    """One key, and the event that it will stand for unless it is taken; empty where none is kept."""
 
     account_id: UUID
     log_id: UUID
@@ -25,7 +25,8 @@ class Settled(NamedTuple):
 
     Attributes:
         digest: of the body that it stands for.
-        event: the event to answer with: that of the one who asks, or that of the one who came first.
+        event: the event to answer with: that of the one who asks, or that of the one who came first. Empty
+            where none is kept: then that of the one who asks.
         replayed: an earlier request had claimed the key.
         stored: its row is among the usage logs, or was until retention deleted it: no need to append it.
     """

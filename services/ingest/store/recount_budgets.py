@@ -37,6 +37,7 @@ WITH months AS (
            WHERE r.account_id = b.account_id AND r.grain = 'd'
              AND r.bucket_at >= b.counts_from::timestamp AT TIME ZONE 'UTC'
       ) AS m
+     WHERE b.counting_until IS NULL
 ), due AS (
     SELECT m.account_id, m.budget_id, m.month, records.spent + held.spent AS spent, held.reserved,
            records.unpriced

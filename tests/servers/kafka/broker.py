@@ -7,6 +7,7 @@ both come to is kept in the cache folder, as the kit: a class archive, which a J
 import base64
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -97,6 +98,11 @@ class _FirstBroker(KafkaProcess):
             raise MissingServerError(f"Kafka's storage could not be formatted: {done.stdout}{done.stderr}")
         shutil.copytree(self._disk, self.folder / "kit" / "disk")
 
+    def stops_by_itself(self) -> bool:
+        """Stop it, which writes the archive; whether it came to its end, or had to be killed."""
+        self.stop()
+        return self._process is not None and self._process.returncode != -signal.SIGKILL
+
     def command(self) -> Sequence[str]:
         archive = f"-XX:ArchiveClassesAtExit={self.folder / 'kit' / 'classes'}"
         return [*_java(), archive, "kafka.Kafka", str(self.properties)]
@@ -122,7 +128,8 @@ def _find_kit() -> Path:
             first = _FirstBroker(folder / "broker")
             try:
                 first.start()
-                first.stop()
+                if not first.stops_by_itself():
+                    (first.folder / "kit" / "classes").unlink(missing_ok=True)  # half of it may be there
                 (first.folder / "kit").rename(kit)
             finally:
                 first.destroy()
