@@ -98,6 +98,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stalled: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
         self._drains = False
+        self._answered = 0
         self._earlier: deque[RequestResponseCycle] = deque()  # than the last one, where they are not answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -278,6 +279,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """All of an answer is written, though not all of it may be sent."""
         super().on_response_complete()
+        self._answered += 1
         if self._ending is None and self.transport.get_write_buffer_size():
             self._look_later()
 
@@ -286,11 +288,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._ending is not None:
             self._ending.cancel()
         left = self.transport.get_write_buffer_size()
-        self._ending = self.loop.call_later(self.stalled_s, self._look_at_the_end, left)
+        self._ending = self.loop.call_later(self.stalled_s, self._look_at_the_end, left, self._answered)
 
-    def _look_at_the_end(self, before: int) -> None:
+    def _look_at_the_end(self, before: int, answered: int) -> None:
         left = self.transport.get_write_buffer_size()
-        if before and before == left:
+        # Else more may have been written meanwhile, and as much been taken.
+        is_rest = self._drains or self.cycle is None or self.cycle.response_complete
+        if before and is_rest and (before, answered) == (left, self._answered):
             self.transport.abort()
         elif left or self._drains:
             self._look_later()
