@@ -97,6 +97,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
+        self._drains = False
+        self._answered = 0
         self._earlier: deque[RequestResponseCycle] = deque()  # than the last one, where they are not answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -271,18 +273,33 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.stalled_s = min(self.stalled_s, self.stalled_at_the_end_s)
         if self._stalled is not None:
             self._give_up_later()
+        self._drains = True
         self._look_later()
+
+    def on_response_complete(self) -> None:
+        """All of an answer is written, though not all of it may be sent."""
+        super().on_response_complete()
+        self._answered += 1
+        if self._ending is None and self.transport.get_write_buffer_size():
+            self._look_later()
 
     def _look_later(self) -> None:
         """See that the rest is taken: it may be less than what pauses writing."""
+        if self._ending is not None:
+            self._ending.cancel()
         left = self.transport.get_write_buffer_size()
-        self._ending = self.loop.call_later(self.stalled_s, self._look_at_the_end, left)
+        self._ending = self.loop.call_later(self.stalled_s, self._look_at_the_end, left, self._answered)
 
-    def _look_at_the_end(self, before: int) -> None:
-        if before and before == self.transport.get_write_buffer_size():
+    def _look_at_the_end(self, before: int, answered: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        # Else more may have been written meanwhile, and as much been taken.
+        is_rest = self._drains or self.cycle is None or self.cycle.response_complete
+        if before and is_rest and (before, answered) == (left, self._answered):
             self.transport.abort()
-        else:
+        elif left or self._drains:
             self._look_later()
+        else:
+            self._ending = None
 
     def pause_writing(self) -> None:
         """The client takes less than is sent: wait for it, but not for ever."""

@@ -139,6 +139,28 @@ async def test_a_server_that_ends_does_not_wait_for_who_takes_no_answer(
         assert time.monotonic() - started < 3
 
 
+@pytest.mark.parametrize("header", [b"", b"connection: close\r\n"])
+async def test_the_rest_of_an_answer_that_nobody_takes_is_given_up(header: bytes) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # so that a rest is left that is short
+    config = uvicorn.Config(echo, http=Impatient, ws="none", lifespan="off", log_config=None, loop="none")
+    running = uvicorn.Server(config)
+    task = asyncio.create_task(running.serve(sockets=[listening]))
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(listening.getsockname())
+    await asyncio.to_thread(
+        client.sendall, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n" + header
+    )
+    await asyncio.to_thread(client.sendall, b"\r\n" + b"x" * 60_000)
+    async with asyncio.timeout(5):
+        while running.server_state.total_requests == 0 or running.server_state.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    client.close()
+    running.should_exit = True
+    await task
+
+
 async def test_every_request_of_a_connection_learns_that_it_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     told: asyncio.Queue[str] = asyncio.Queue()
 
