@@ -6,8 +6,8 @@ A burst of requests is taken in at full speed and worked off behind it; the larg
 less for each record. An overload that lasts is shared: after `BURST_S` the rests become short, so that the
 backlog stops growing at the price of slower answers. While records are imported in bulk the rests are long:
 it ends sooner, and what it leaves is worked off without it; but an import that waits for its client holds
-nobody up. Nobody rests while no request is in flight, nor while a read waits for what has not been applied
-yet.
+nobody up, and after `BULK_S` imports are an overload as any other. Nobody rests while no request is in
+flight, nor while a read waits for what has not been applied yet.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ LONGEST_REST_S = 0.5
 LONGEST_REST_IN_OVERLOAD_S = 0.05
 LONGEST_REST_IN_BULK_S = 30.0
 BURST_S = 30.0
+BULK_S = 120.0
+"""Imports that follow one another within `BURST_S` count as one."""
 
 LOOK_EVERY_S = 0.02
 LOOK_EVERY_IN_BULK_S = 0.2
@@ -40,6 +42,7 @@ class RequestsFirst:
     def __init__(self) -> None:
         self._in_flight = 0
         self._bulk = 0
+        self._bulk_since = self._bulk_until = -float("inf")
         self._hurried = asyncio.Event()
         self._busy_since: float | None = None
 
@@ -58,11 +61,18 @@ class RequestsFirst:
     @contextlib.contextmanager
     def bulk(self) -> Iterator[None]:
         """While a request takes in records without end."""
+        now = asyncio.get_running_loop().time
+        if not self._bulk and now() - self._bulk_until > BURST_S:
+            self._bulk_since = now()
         self._bulk += 1
         try:
             yield
         finally:
             self._bulk -= 1
+            self._bulk_until = now()
+
+    def _is_in_bulk(self, now: float) -> bool:
+        return self._bulk > 0 and now - self._bulk_since < BULK_S
 
     def hurry(self) -> None:
         """Wake whoever rests: somebody waits for the results."""
@@ -78,12 +88,12 @@ class RequestsFirst:
         longest_s = min(records * REST_PER_RECORD_S, LONGEST_REST_S)
         if self._busy_since is not None and now - self._busy_since > BURST_S:
             longest_s = min(longest_s, LONGEST_REST_IN_OVERLOAD_S)
-        if self._bulk:
+        if self._is_in_bulk(now):
             longest_s = LONGEST_REST_IN_BULK_S
         deadline = now + longest_s
         self._hurried.clear()
         while now < deadline:
-            in_bulk = self._bulk > 0
+            in_bulk = self._is_in_bulk(now)
             look_s = LOOK_EVERY_IN_BULK_S if in_bulk else LOOK_EVERY_S
             share = BUSY_SHARE_IN_BULK if in_bulk else BUSY_SHARE
             used_s, looked_at = time.process_time(), now

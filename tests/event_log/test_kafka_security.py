@@ -184,6 +184,7 @@ async def test_what_is_not_right_is_refused_in_time(
         ({"USERNAME": "u", "PASSWORD": "p"}, "LLMRING_KAFKA_SECURITY_PROTOCOL"),
         ({"SECURITY_PROTOCOL": "SSL", "KEY_FILE": "own.key"}, "LLMRING_KAFKA_CERTIFICATE_FILE"),
         ({"CA_FILE": "ca.pem"}, "LLMRING_KAFKA_CA_FILE"),
+        ({"SECURITY_PROTOCOL": "SSL"}, "LLMRING_KAFKA_BOOTSTRAP"),
         ({"SECURITY_PROTOCOL": "TLS"}, "LLMRING_KAFKA_SECURITY_PROTOCOL"),
         ({"SASL_MECHANISM": "GSSAPI"}, "LLMRING_KAFKA_SASL_MECHANISM"),
         ({"BOOTSTRAP": "broker:port"}, "LLMRING_KAFKA_BOOTSTRAP"),

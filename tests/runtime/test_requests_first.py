@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shared.runtime import requests_first
 from shared.runtime.requests_first import LONGEST_REST_IN_BULK_S, LONGEST_REST_S, RequestsFirst
 
 
@@ -72,6 +73,21 @@ async def test_while_records_are_imported_the_rest_is_long_and_it_ends_with_them
         resting = asyncio.create_task(timed(pace, 1))
         await asyncio.sleep(0.1)
     assert 0.09 <= await resting < LONGEST_REST_S
+    await request.close()
+
+
+async def test_imports_that_go_on_and_on_share_with_the_consumers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "process_time", time.monotonic)  # as if it used a whole processor
+    monkeypatch.setattr(requests_first, "BULK_S", 0.5)
+    pace = RequestsFirst()
+    request = OpenRequest(pace)
+    await asyncio.sleep(0)
+    with pace.bulk():
+        asyncio.get_running_loop().call_later(0.4, pace.hurry)
+        assert await timed(pace, 1) > 0.3
+    await asyncio.sleep(0.2)
+    with pace.bulk():  # soon after it is the same again
+        assert await timed(pace, 1) < 0.1
     await request.close()
 
 
