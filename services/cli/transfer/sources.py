@@ -104,8 +104,8 @@ class FileSource:
         """See `Source`."""
         opened = self._path.open("rb") if self.can_be_read_again else contextlib.nullcontext(sys.stdin.buffer)
         with opened as file:
-            items = _read_csv(file, keep_cost) if self._is_csv(file) else _read_json(file, keep_cost)
-            for item in itertools.islice(items, passed.records, None):
+            read = _read_csv if self._is_csv(file) else _read_json
+            for item in read(file, keep_cost, passed.records):
                 yield item
 
     def _is_csv(self, file: BinaryIO) -> bool:
@@ -118,7 +118,7 @@ class FileSource:
         return not begins.startswith((b"[", b"{"))
 
 
-def _read_json(file: BinaryIO, keep_cost: bool) -> Iterator[Item]:
+def _read_json(file: BinaryIO, keep_cost: bool, passed: int) -> Iterator[Item]:
     splitter = Splitter()
     done = 0
     is_last = False
@@ -130,18 +130,20 @@ def _read_json(file: BinaryIO, keep_cost: bool) -> Iterator[Item]:
             lines = splitter.feed(piece, is_last=is_last)
         except MalformedRequestError as error:
             raise click.ClickException(f"{file.name}: {error.detail}") from error
-        for line in lines:
+        left = lines[passed:]  # those before were dealt with: not even looked at
+        passed = max(0, passed - len(lines))
+        for line in left:
             try:
                 yield Item(line.number, adapt(line.body, keep_cost=keep_cost), "", done)
             except NotARecordError as error:
                 yield Item(line.number, None, str(error), done)
 
 
-def _read_csv(file: BinaryIO, keep_cost: bool) -> Iterator[Item]:
+def _read_csv(file: BinaryIO, keep_cost: bool, passed: int) -> Iterator[Item]:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     rows = csv.DictReader(text)
     try:
-        for number, row in enumerate(rows, start=1):
+        for number, row in itertools.islice(enumerate(rows, start=1), passed, None):
             if None in row or None in row.values():
                 yield Item(number, None, "has not as many fields as the first line", file.tell())
                 continue
