@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from services.ingest.claim import Claims
-from services.ingest.content_key import is_keyed_by_content, key_of_content
+from services.ingest.content_key import key_of_content
 from services.ingest.outcome import Accepted, Prepared, is_own, outcome_of
 from services.ingest.quota import Quotas
 from services.ingest.quota_counter import Item
@@ -169,8 +169,8 @@ class Acceptance:
         tier = log.service_tier or STANDARD
         model_key, quote = edition.quote(log.provider or "", log.model, tokens, tier)
         digest = None if key is None and not keyed_by_content else digest_of(log, occurred_at)
-        if key is None and digest is not None:
-            key = key_of_content(digest)
+        of_content = None if digest is None else key_of_content(digest)
+        key = key or of_content
         event = build_usage(
             principal,
             log,
@@ -187,7 +187,7 @@ class Acceptance:
         value = _event_encoder.encode(event)
         if digest is None:
             return Prepared(event, value, None)
-        kept = b"" if is_keyed_by_content(event) else value
+        kept = b"" if key == of_content else value
         return Prepared(event, value, Claim(principal.account_id, event.log_id, digest, kept, now))
 
     async def _record(

@@ -1,6 +1,7 @@
 """From a checked `UsageLog` and its price to the record that is logged, or declared in a receipt."""
 
 import hashlib
+from copy import copy
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -72,16 +73,16 @@ def digest_of(log: UsageLog, occurred_at: datetime | None = None) -> bytes:
     timestamp = log.timestamp
     if timestamp is not None and not _is_as_we_write(timestamp):
         timestamp = rfc3339(occurred_at or parse_rfc3339(timestamp))
-    metadata = None if log.metadata in (ABSENT, NULL) else msgspec.json.decode(log.metadata)
-    said = msgspec.structs.asdict(log) | {
-        "idempotency_key": None,
-        "service_tier": log.service_tier or STANDARD,
-        "timestamp": timestamp,
-        "cost": NULL if cost is None else msgspec.Raw(plain(cost).encode()),
-        "metadata": msgspec.Raw(_digest_encoder.encode(metadata)),
-    }
+    said = copy(log)
+    said.idempotency_key = None
+    said.service_tier = log.service_tier or STANDARD
+    said.timestamp = timestamp
+    said.cost = NULL if cost is None else msgspec.Raw(plain(cost).encode())
+    said.metadata = NULL
+    if log.metadata not in (ABSENT, NULL):
+        said.metadata = msgspec.Raw(_digest_encoder.encode(msgspec.json.decode(log.metadata)))
     if log.reservation_id is None:
-        del said["reservation_id"]
+        said.reservation_id = msgspec.UNSET  # type: ignore[assignment]  # an encoder leaves it out
     return hashlib.sha256(_digest_encoder.encode(said)).digest()
 
 
