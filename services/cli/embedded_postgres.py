@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,9 @@ def run_embedded_postgres(folder: Path) -> Iterator[str]:
             server.psql(f"CREATE DATABASE {DATABASE};")
         yield server.get_uri(DATABASE)
     finally:
-        server.cleanup()
+        # One that was killed may be gone for good only while it is being stopped: then it is.
+        with suppress(psutil.NoSuchProcess):
+            server.cleanup()
 
 
 def _start(folder: Path) -> "PostgresServer":

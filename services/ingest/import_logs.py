@@ -47,6 +47,8 @@ async def import_logs(
         MalformedRequestError: the stream cannot be split from here on; what came before was told.
         UnavailableError: the event log is away; what was told is durable, of the rest nobody knows.
     """
+    # A quota lets the first ones pass: none may overtake another.
+    at_once = _SLICES_AT_ONCE if principal.logs_per_month is None else 1
     slices = _slices(pieces)
     reading: asyncio.Task[list[Line] | None] | None = None
     under_way: deque[tuple[list[Line], asyncio.Task[list[Accepted | LLMRingError]]]] = deque()
@@ -54,7 +56,7 @@ async def import_logs(
     broken: LLMRingError | None = None
     try:
         while True:
-            if reading is None and not ended and len(under_way) < _SLICES_AT_ONCE:
+            if reading is None and not ended and len(under_way) < at_once:
                 reading = asyncio.create_task(_read(slices))
             waited_for = [task for _, task in islice(under_way, 1)]
             if not waited_for and reading is None:
