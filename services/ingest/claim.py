@@ -161,8 +161,10 @@ class Claims:
     async def _settle_with_patience(self, claim: Claim) -> Settled:
         """What Postgres says where nobody can decide in its stead: one that is only slow is waited for."""
         found = await self._patient.submit(claim)
-        # The question that nobody waited for may have claimed the key all the same.
-        return found._replace(replayed=found.event != claim.event)
+        # The question that nobody waited for may have claimed the key all the same; the event tells. Where
+        # none is kept that stays open, and a claim that may be an earlier one must not be released as ours.
+        is_own = bool(claim.event) and found.event == claim.event
+        return found._replace(replayed=found.replayed and not is_own)
 
     async def _flush_with_patience(self, claims: Sequence[Claim]) -> Sequence[Settled]:
         return await self._presence.ask(lambda: self._insert(claims))
